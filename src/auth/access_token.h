@@ -1,0 +1,46 @@
+/*
+ * access_token.h: RS256 access tokens (RFC 7519, profile of RFC 9068).
+ *
+ * Issuing takes a signer (one thread's own); verifying takes the keyring and may run on any thread.
+ * The service accepts only what it issues: RS256, typ at+jwt, a published kid, its own iss and aud.
+ */
+#ifndef WW_AUTH_ACCESS_TOKEN_H
+#define WW_AUTH_ACCESS_TOKEN_H
+
+#include "auth/keyring.h"
+#include "base/uuid.h"
+
+#define ACCESS_TOKEN_MAX 8192
+#define ACCESS_EXTRA_CLAIMS_MAX 2048
+#define ACCESS_LEEWAY_SECONDS 30
+
+/* Fixed for the life of the process. */
+struct access_policy {
+    const char *issuer;
+    const char *audience;
+    const char *extra_claims; /* members of a JSON object without its braces, or "" */
+    int64_t ttl_seconds;
+};
+
+struct access_claims {
+    struct uuid tenant_id;
+    struct uuid user_id;
+    struct uuid session_id;
+    int64_t auth_time; /* Unix seconds of the login */
+};
+
+/* Compact serialization, NUL-terminated; *out_len without the NUL. now_s is iat. */
+MUST_USE enum err access_token_issue(const struct access_policy *policy, struct signer *signer,
+                                     const struct access_claims *claims, int64_t now_s,
+                                     char out[ACCESS_TOKEN_MAX], size_t *out_len);
+
+/* ERR_DENIED for everything that is not a valid token of this service at now_s. */
+MUST_USE enum err access_token_verify(const struct access_policy *policy,
+                                      const struct keyring *ring, const char *in, size_t len,
+                                      int64_t now_s, struct access_claims *out);
+
+/* Whether these members (a JSON object) may be added to tokens; else a fixed text that says why not.
+ * On success writes them without braces. */
+const char *access_extra_claims(const char *json, size_t len, char out[ACCESS_EXTRA_CLAIMS_MAX]);
+
+#endif

@@ -1,0 +1,190 @@
+#include "auth/password.h"
+
+#include <math.h>
+#include <string.h>
+#include <uninorm.h>
+#include <unistr.h>
+#include <zxcvbn.h>
+
+#include "base/random.h"
+#include "base/text.h"
+
+/* The estimator takes quadratic time; a password that is strong in its first bytes is strong. */
+#define ESTIMATE_BYTES_MAX 64
+
+/* A stored hash may ask for at most this many times the work of a new one. */
+#define WORK_FACTOR_MAX 8
+
+enum err password_normalise(const char *in, size_t len, struct password *out)
+{
+    if (!utf8_valid(in, len, NULL))
+        return ERR_MALFORMED;
+    /* NFC shortens a text at most to a third: longer input cannot fit. */
+    if (len > (size_t)3 * PASSWORD_BYTES_MAX)
+        return ERR_TOO_LARGE;
+    if (len == 0) { /* u8_normalize may answer NULL for it */
+        out->len = out->code_points = 0;
+        return OK;
+    }
+    size_t n = 0;
+    uint8_t *nfc = u8_normalize(UNINORM_NFC, (const uint8_t *)in, len, NULL, &n);
+    if (nfc == NULL)
+        return ERR_INTERNAL;
+    enum err e = n <= PASSWORD_BYTES_MAX ? OK : ERR_TOO_LARGE;
+    if (e == OK) {
+        memcpy(out->data, nfc, n);
+        out->len = n;
+        out->code_points = u8_mbsnlen(nfc, n);
+    }
+    secret_wipe(nfc, n);
+    free(nfc);
+    return e;
+}
+
+/* zxcvbn's scale: 10^3, 10^6, 10^8, 10^10 guesses begin scores 1 to 4. */
+static unsigned score_of(double bits)
+{
+    static const double begins[] = {3, 6, 8, 10};
+    double digits = bits * log10(2);
+    unsigned score = 0;
+    while (score < ARRAY_LEN(begins) && digits >= begins[score])
+        score++;
+    return score;
+}
+
+static unsigned estimate(const struct password *password, const char *email)
+{
+    char text[ESTIMATE_BYTES_MAX + 1];
+    char local[65];
+    text_copy(text, sizeof text, (const char *)password->data, password->len);
+    const char *at = strchr(email, '@');
+    text_copy(local, sizeof local, email, at != NULL ? (size_t)(at - email) : strlen(email));
+    const char *context[] = {local, at != NULL ? at + 1 : email, "watchword", NULL};
+    double bits = ZxcvbnMatch(text, context, NULL);
+    secret_wipe(text, sizeof text);
+    return score_of(bits);
+}
+
+const char *password_refusal(const struct password_policy *policy, const struct password *password,
+                             const char *email)
+{
+    if (password->code_points < policy->min_length)
+        return "password is too short";
+    if (password->code_points > policy->max_length)
+        return "password is too long";
+    if (policy->min_score > 0 && estimate(password, email) < policy->min_score)
+        return "password is too easy to guess";
+    return NULL;
+}
+
+static void set_job(const struct password_policy *policy, const struct password *password,
+                    struct password_work *work)
+{
+    work->job = (struct argon2_job){
+        .params = work->phc.params,
+        .password = password->data,
+        .password_len = password->len,
+        .salt = work->phc.salt,
+        .salt_len = work->phc.salt_len,
+        .tag = work->tag,
+        .tag_len = work->phc.tag_len,
+    };
+    for (unsigned i = 0; i < policy->pepper_count; i++) {
+        const struct pepper *pepper = &policy->peppers[i];
+        if (strcmp(pepper->id, work->phc.keyid) == 0) { /* lint: public */
+            work->job.secret = pepper->key.data;
+            work->job.secret_len = pepper->key.len;
+        }
+    }
+}
+
+static void set_current(const struct password_policy *policy, struct phc *phc)
+{
+    *phc = (struct phc){.params = policy->params,
+                        .salt_len = PASSWORD_SALT_LEN,
+                        .tag_len = PASSWORD_TAG_LEN};
+    if (policy->pepper_count > 0)
+        memcpy(phc->keyid, policy->peppers[0].id, sizeof phc->keyid);
+}
+
+enum err password_hash_begin(const struct password_policy *policy, const struct password *password,
+                             struct password_work *work)
+{
+    *work = (struct password_work){0};
+    set_current(policy, &work->phc);
+    TRY(random_bytes(work->phc.salt, work->phc.salt_len));
+    set_job(policy, password, work);
+    return OK;
+}
+
+enum err password_hash_finish(struct password_work *work, char out[PHC_MAX + 1])
+{
+    memcpy(work->phc.tag, work->tag, work->phc.tag_len);
+    return phc_format(&work->phc, out);
+}
+
+static bool affordable(const struct password_policy *policy, const struct argon2_params *params)
+{
+    uint64_t limit = (uint64_t)policy->params.memory_kib * policy->params.iterations;
+    uint64_t asked = (uint64_t)params->memory_kib * params->iterations;
+    return params->memory_kib <= policy->arena_kib && asked <= limit * WORK_FACTOR_MAX;
+}
+
+static bool pepper_known(const struct password_policy *policy, const char *id)
+{
+    for (unsigned i = 0; i < policy->pepper_count; i++)
+        if (strcmp(policy->peppers[i].id, id) == 0) /* lint: public */
+            return true;
+    return id[0] == '\0';
+}
+
+/* Why a stored hash cannot be verified, or NULL with *phc filled in. */
+static const char *read_stored(const struct password_policy *policy, const char *stored,
+                               struct phc *phc)
+{
+    if (phc_parse(stored, strlen(stored), phc) != OK)
+        return "stored hash is malformed";
+    if (!affordable(policy, &phc->params))
+        return "stored hash asks for more work than is allowed";
+    if (!pepper_known(policy, phc->keyid))
+        return "stored hash needs a pepper that is not configured";
+    return NULL;
+}
+
+enum err password_verify_begin(const struct password_policy *policy,
+                               const struct password *password, const char *stored,
+                               struct password_work *work, const char **unusable)
+{
+    *work = (struct password_work){0};
+    *unusable = stored != NULL ? read_stored(policy, stored, &work->phc) : NULL;
+    if (stored == NULL || *unusable != NULL) {
+        /* A random salt and a tag that no hash is compared to with effect. */
+        work->dummy = true;
+        set_current(policy, &work->phc);
+        TRY(random_bytes(work->phc.salt, work->phc.salt_len));
+        TRY(random_bytes(work->phc.tag, work->phc.tag_len));
+    }
+    set_job(policy, password, work);
+    return OK;
+}
+
+enum err password_verify_finish(const struct password_work *work)
+{
+    bool same = ct_equal(work->tag, work->phc.tag, work->phc.tag_len);
+    return same && !work->dummy ? OK : ERR_DENIED;
+}
+
+bool password_outdated(const struct password_policy *policy, const struct password_work *work)
+{
+    const char *current = policy->pepper_count > 0 ? policy->peppers[0].id : "";
+    return work->phc.params.memory_kib != policy->params.memory_kib ||
+           work->phc.params.iterations != policy->params.iterations ||
+           work->phc.params.parallelism != policy->params.parallelism ||
+           work->phc.tag_len != PASSWORD_TAG_LEN ||
+           strcmp(work->phc.keyid, current) != 0; /* lint: public */
+}
+
+void password_wipe(struct password *password)
+{
+    secret_wipe(password, sizeof *password);
+}

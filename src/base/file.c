@@ -1,0 +1,134 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+static void cleanup_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+static enum err read_all(int fd, size_t len, struct secret *out)
+{
+    struct secret s CLEANUP(secret_close) = {0};
+    TRY(secret_open(len, &s));
+    size_t got = 0;
+    while (got < len) {
+        ssize_t n = read(fd, s.data + got, len - got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return ERR_UNAVAILABLE;
+        got += (size_t)n;
+    }
+    *out = s;
+    s = (struct secret){0};
+    return OK;
+}
+
+static bool is_private(const struct stat *st)
+{
+    return (st->st_mode & 077) == 0 && (st->st_uid == geteuid() || st->st_uid == 0);
+}
+
+static enum err open_and_read(const char *path, size_t max, bool private, struct secret *out)
+{
+    int fd CLEANUP(cleanup_fd) = open(path, O_RDONLY | O_CLOEXEC | (private ? O_NOFOLLOW : 0));
+    if (fd < 0 && errno == ENOENT)
+        return ERR_NOT_FOUND;
+    if (fd < 0)
+        return errno == ELOOP ? ERR_FORBIDDEN : ERR_UNAVAILABLE;
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return ERR_UNAVAILABLE;
+    if (private && !is_private(&st))
+        return ERR_FORBIDDEN;
+    if ((size_t)st.st_size > max)
+        return ERR_TOO_LARGE;
+    return read_all(fd, (size_t)st.st_size, out);
+}
+
+enum err file_read(const char *path, size_t max, struct secret *out)
+{
+    return open_and_read(path, max, false, out);
+}
+
+enum err file_read_private(const char *path, size_t max, struct secret *out)
+{
+    return open_and_read(path, max, true, out);
+}
+
+static enum err write_synced(const char *path, const char *data, size_t len)
+{
+    int fd CLEANUP(cleanup_fd) = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return ERR_UNAVAILABLE;
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return ERR_UNAVAILABLE;
+        data += n;
+        len -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? OK : ERR_UNAVAILABLE;
+}
+
+static void sync_parent(const char *path)
+{
+    char dir[PATH_MAX];
+    text_copy(dir, sizeof dir, path, strlen(path));
+    char *slash = strrchr(dir, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    int fd CLEANUP(cleanup_fd) =
+        open(slash != NULL ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)fsync(fd);
+}
+
+enum err file_create_private(const char *path, const void *data, size_t len)
+{
+    char part[PATH_MAX];
+    struct text t = text_on(part, sizeof part);
+    text_put_f(&t, "%s.%ld.part", path, (long)getpid());
+    if (!text_ok(&t))
+        return ERR_TOO_LARGE;
+    (void)unlink(part);
+    enum err e = write_synced(part, data, len);
+    /* link() instead of rename(): it refuses to replace what another process made meanwhile. */
+    if (e == OK && link(part, path) != 0)
+        e = errno == EEXIST ? ERR_CONFLICT : ERR_UNAVAILABLE;
+    (void)unlink(part);
+    if (e == OK)
+        sync_parent(path);
+    return e;
+}
+
+enum err file_make_dir(const char *path)
+{
+    char part[PATH_MAX];
+    size_t len = strlen(path);
+    if (len == 0 || len >= sizeof part)
+        return ERR_TOO_LARGE;
+    memcpy(part, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        char keep = part[i];
+        part[i] = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return ERR_UNAVAILABLE;
+        part[i] = keep;
+    }
+    return OK;
+}

@@ -1,0 +1,146 @@
+#include "base/json.h"
+
+#include <string.h>
+
+static void separate(struct text *t)
+{
+    char last = t->len > 0 ? t->p[t->len - 1] : '{';
+    if (last != '{' && last != '[' && last != ':' && last != ',')
+        text_put_char(t, ',');
+}
+
+void json_open(struct text *t)
+{
+    if (t->len > 0)
+        separate(t);
+    text_put_char(t, '{');
+}
+
+void json_close(struct text *t)
+{
+    text_put_char(t, '}');
+}
+
+static void put_escaped(struct text *t, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    switch (c) {
+    case '"':
+        text_put(t, "\\\"");
+        break;
+    case '\\':
+        text_put(t, "\\\\");
+        break;
+    case '\n':
+        text_put(t, "\\n");
+        break;
+    case '\r':
+        text_put(t, "\\r");
+        break;
+    case '\t':
+        text_put(t, "\\t");
+        break;
+    default: {
+        char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        text_put_n(t, u, sizeof u);
+    }
+    }
+}
+
+void json_quote(struct text *t, const char *value, size_t len)
+{
+    text_put_char(t, '"');
+    size_t run = 0; /* start of the bytes that can go out as they are */
+    bool valid = utf8_valid(value, len, NULL);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)value[i];
+        bool replace = c >= 0x80 && !valid;
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !replace)
+            continue;
+        text_put_n(t, value + run, i - run);
+        if (replace)
+            text_put(t, "\xef\xbf\xbd");
+        else
+            put_escaped(t, c);
+        run = i + 1;
+    }
+    text_put_n(t, value + run, len - run);
+    text_put_char(t, '"');
+}
+
+void json_key(struct text *t, const char *key)
+{
+    separate(t);
+    json_quote(t, key, strlen(key));
+    text_put_char(t, ':');
+}
+
+void json_str_n(struct text *t, const char *key, const char *value, size_t len)
+{
+    json_key(t, key);
+    json_quote(t, value, len);
+}
+
+void json_str(struct text *t, const char *key, const char *value)
+{
+    json_str_n(t, key, value, strlen(value));
+}
+
+void json_i64(struct text *t, const char *key, int64_t value)
+{
+    json_key(t, key);
+    text_put_i64(t, value);
+}
+
+void json_bool(struct text *t, const char *key, bool value)
+{
+    json_key(t, key);
+    text_put(t, value ? "true" : "false");
+}
+
+/* jansson parses recursively up to 2048 levels; ours is checked before it starts. Strings are
+ * skipped; a malformed string is jansson's to refuse. */
+static bool too_deep(const char *in, size_t len)
+{
+    unsigned depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = in[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            if (++depth > JSON_MAX_DEPTH)
+                return true;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return false;
+}
+
+enum err json_read(const char *in, size_t len, json_t **out, const char **why)
+{
+    if (too_deep(in, len)) {
+        *why = "body is nested too deeply";
+        return ERR_MALFORMED;
+    }
+    json_error_t ignored;
+    /* Without JSON_ALLOW_NUL, \u0000 is refused; without JSON_DECODE_ANY, so are bare scalars. */
+    json_t *j = json_loadb(in, len, JSON_REJECT_DUPLICATES, &ignored);
+    if (j == NULL) {
+        *why = "body is not valid JSON";
+        return ERR_MALFORMED;
+    }
+    if (!json_is_object(j)) {
+        json_decref(j);
+        *why = "body must be a JSON object";
+        return ERR_MALFORMED;
+    }
+    *out = j;
+    return OK;
+}

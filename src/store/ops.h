@@ -1,0 +1,77 @@
+/*
+ * ops.h: what a kind of database implements. Private to store/.
+ *
+ * store.c forwards each operation of store.h to the table of its kind; the contracts are there.
+ */
+#ifndef WW_STORE_OPS_H
+#define WW_STORE_OPS_H
+
+#include <stdatomic.h>
+
+#include "store/store.h"
+
+struct store_ops {
+    const char *kind;
+    bool single_writer;
+    enum err (*migrate)(struct store *store, store_migration_note *note, void *arg,
+                        struct store_version *out);
+    enum err (*read_version)(struct store *store, struct store_version *out);
+    enum err (*conn_open)(struct store *store, struct store_conn **out);
+    void (*conn_close)(struct store_conn *conn);
+    enum err (*batch_begin)(struct store_conn *conn);
+    enum err (*batch_end)(struct store_conn *conn);
+    enum err (*probe)(struct store_conn *conn);
+    enum err (*register_credential)(struct store_conn *conn, const struct store_credential *c,
+                                    const uint8_t *idempotency_digest, struct uuid *user_id);
+    enum err (*login_begin)(struct store_conn *conn, const struct store_login_request *request,
+                            struct store_login *out);
+    enum err (*login_refund)(struct store_conn *conn, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, int64_t window_started_at,
+                             unsigned threshold);
+    enum err (*login_finish)(struct store_conn *conn, const struct store_new_session *session);
+    enum err (*rotate)(struct store_conn *conn, const struct store_rotation *rotation,
+                       struct store_rotation_result *out);
+    enum err (*end_session)(struct store_conn *conn, const struct uuid *session_id,
+                            const struct uuid *tenant_id, const struct uuid *user_id,
+                            const char *reason);
+    enum err (*end_sessions)(struct store_conn *conn, const struct uuid *tenant_id,
+                             const struct uuid *user_id, const char *reason, uint64_t *ended);
+    enum err (*list_sessions)(struct store_conn *conn, const struct uuid *tenant_id,
+                              const struct uuid *user_id, struct store_session *out, size_t max,
+                              size_t *count);
+    enum err (*session_is_live)(struct store_conn *conn, const struct uuid *session_id,
+                                const struct uuid *tenant_id, const struct uuid *user_id);
+};
+
+extern const struct store_ops STORE_SQLITE;
+extern const struct store_ops STORE_POSTGRESQL;
+
+struct store {
+    const struct store_ops *ops;
+    char *url; /* for SQLite the path alone */
+    unsigned timeout_ms;
+    atomic_bool up;
+};
+
+/* Each kind's connection starts with this. */
+struct store_conn {
+    struct store *store;
+};
+
+/* A reused key within this time answers as the first did. */
+#define STORE_IDEMPOTENCY_MS INT64_C(86400000)
+
+/* Keeps a message for store_last_error and returns e. */
+MUST_USE enum err store_fail(enum err e, const char *what, const char *detail);
+
+/* ---- migrations, compiled in from sql/ ---- */
+struct store_migration {
+    unsigned version;
+    const char *name;
+    const char *sql;
+};
+extern const struct store_migration STORE_MIGRATIONS_SQLITE[];
+extern const struct store_migration STORE_MIGRATIONS_POSTGRESQL[];
+extern const unsigned STORE_MIGRATION_COUNT; /* the same for both; versions are 1 to count */
+
+#endif

@@ -1,0 +1,177 @@
+#include "store/ops.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+static _Thread_local char last_error[256];
+
+enum err store_fail(enum err e, const char *what, const char *detail)
+{
+    struct text t = text_on(last_error, sizeof last_error);
+    char cut[160];
+    text_copy(cut, sizeof cut, detail, strlen(detail));
+    text_put_f(&t, "%s: %s", what, cut);
+    return e;
+}
+
+const char *store_last_error(void)
+{
+    return last_error;
+}
+
+enum err store_open(const struct store_config *config, struct store **out)
+{
+    static const char sqlite_scheme[] = "sqlite:";
+    const char *url = config->url;
+    const struct store_ops *ops = NULL;
+    if (strncmp(url, sqlite_scheme, sizeof sqlite_scheme - 1) == 0) {
+        ops = &STORE_SQLITE;
+        url += sizeof sqlite_scheme - 1;
+    } else if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0) {
+        ops = &STORE_POSTGRESQL;
+    }
+    if (ops == NULL || url[0] == '\0')
+        return ERR_INVALID;
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return ERR_INTERNAL;
+    store->ops = ops;
+    store->url = strdup(url);
+    store->timeout_ms = config->timeout_ms;
+    if (store->url == NULL) {
+        store_close(store);
+        return ERR_INTERNAL;
+    }
+    *out = store;
+    return OK;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    free(store->url);
+    free(store);
+}
+
+const char *store_kind(const struct store *store)
+{
+    return store->ops->kind;
+}
+
+bool store_is_single_writer(const struct store *store)
+{
+    return store->ops->single_writer;
+}
+
+bool store_is_up(const struct store *store)
+{
+    return atomic_load_explicit(&store->up, memory_order_relaxed);
+}
+
+enum err store_migrate(struct store *store, store_migration_note *note, void *arg,
+                       struct store_version *out)
+{
+    return store->ops->migrate(store, note, arg, out);
+}
+
+enum err store_read_version(struct store *store, struct store_version *out)
+{
+    return store->ops->read_version(store, out);
+}
+
+enum err store_conn_open(struct store *store, struct store_conn **out)
+{
+    return store->ops->conn_open(store, out);
+}
+
+void store_conn_close(struct store_conn *conn)
+{
+    if (conn != NULL)
+        conn->store->ops->conn_close(conn);
+}
+
+enum err store_batch_begin(struct store_conn *conn)
+{
+    return conn->store->ops->batch_begin(conn);
+}
+
+enum err store_batch_end(struct store_conn *conn)
+{
+    return conn->store->ops->batch_end(conn);
+}
+
+enum err store_probe(struct store_conn *conn)
+{
+    enum err e = conn->store->ops->probe(conn);
+    atomic_store_explicit(&conn->store->up, e == OK, memory_order_relaxed);
+    return e;
+}
+
+/* What an operation found out about the database is everyone's business at once. */
+static enum err told(struct store_conn *conn, enum err e)
+{
+    if (e == ERR_UNAVAILABLE)
+        atomic_store_explicit(&conn->store->up, false, memory_order_relaxed);
+    return e;
+}
+
+enum err store_register(struct store_conn *conn, const struct store_credential *credential,
+                        const uint8_t *idempotency_digest, struct uuid *user_id)
+{
+    return told(conn, conn->store->ops->register_credential(conn, credential, idempotency_digest,
+                                                            user_id));
+}
+
+enum err store_login_begin(struct store_conn *conn, const struct store_login_request *request,
+                           struct store_login *out)
+{
+    return told(conn, conn->store->ops->login_begin(conn, request, out));
+}
+
+enum err store_login_refund(struct store_conn *conn, const struct uuid *tenant_id,
+                            const uint8_t identity_digest[STORE_DIGEST_LEN],
+                            int64_t window_started_at, unsigned threshold)
+{
+    return told(conn, conn->store->ops->login_refund(conn, tenant_id, identity_digest,
+                                                     window_started_at, threshold));
+}
+
+enum err store_login_finish(struct store_conn *conn, const struct store_new_session *session)
+{
+    return told(conn, conn->store->ops->login_finish(conn, session));
+}
+
+enum err store_rotate(struct store_conn *conn, const struct store_rotation *rotation,
+                      struct store_rotation_result *out)
+{
+    return told(conn, conn->store->ops->rotate(conn, rotation, out));
+}
+
+enum err store_end_session(struct store_conn *conn, const struct uuid *session_id,
+                           const struct uuid *tenant_id, const struct uuid *user_id,
+                           const char *reason)
+{
+    return told(conn,
+                conn->store->ops->end_session(conn, session_id, tenant_id, user_id, reason));
+}
+
+enum err store_end_sessions(struct store_conn *conn, const struct uuid *tenant_id,
+                            const struct uuid *user_id, const char *reason, uint64_t *ended)
+{
+    return told(conn, conn->store->ops->end_sessions(conn, tenant_id, user_id, reason, ended));
+}
+
+enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_id,
+                             const struct uuid *user_id, struct store_session *out, size_t max,
+                             size_t *count)
+{
+    return told(conn, conn->store->ops->list_sessions(conn, tenant_id, user_id, out, max, count));
+}
+
+enum err store_session_is_live(struct store_conn *conn, const struct uuid *session_id,
+                               const struct uuid *tenant_id, const struct uuid *user_id)
+{
+    return told(conn, conn->store->ops->session_is_live(conn, session_id, tenant_id, user_id));
+}

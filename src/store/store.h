@@ -1,0 +1,220 @@
+/*
+ * store.h: what the service remembers. The only door to the database.
+ *
+ * A struct store describes a database (SQLite or PostgreSQL) and may be shared by threads. A struct
+ * store_conn is one thread's connection with its prepared statements. Each operation below is one
+ * transaction and, on PostgreSQL, one round trip on its usual path.
+ *
+ * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing was
+ * changed, or on a lost COMMIT nobody knows; each operation is safe to repeat) or ERR_INTERNAL.
+ * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock on
+ * PostgreSQL and this machine's on SQLite.
+ */
+#ifndef WW_STORE_STORE_H
+#define WW_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/uuid.h"
+
+#define STORE_EMAIL_MAX 254
+#define STORE_HASH_MAX 511 /* longer stored strings are cut: no valid hash is that long */
+#define STORE_IP_MAX 45
+#define STORE_AGENT_MAX 256
+#define STORE_DIGEST_LEN 32
+#define STORE_SEALED_MAX 64
+
+struct store;
+struct store_conn;
+
+struct store_config {
+    const char *url;     /* sqlite:PATH, postgres://..., postgresql://... */
+    unsigned timeout_ms; /* one operation's limit */
+};
+
+/* ERR_INVALID if the scheme is none of the three. Does not connect. */
+MUST_USE enum err store_open(const struct store_config *config, struct store **out);
+void store_close(struct store *store);
+
+/* "sqlite" or "postgresql". */
+const char *store_kind(const struct store *store);
+
+/* SQLite has one writer at a time: one thread with batches beats many. PostgreSQL takes the number
+ * that is configured. */
+MUST_USE bool store_is_single_writer(const struct store *store);
+
+/* False from the moment an operation finds the database unreachable until a probe reaches it. */
+MUST_USE bool store_is_up(const struct store *store);
+
+/* ---- migrations ---- */
+struct store_version {
+    unsigned database; /* highest migration applied; 0 for an empty database */
+    unsigned program;  /* highest that this program knows */
+};
+
+typedef void store_migration_note(void *arg, unsigned version, const char *name);
+
+/* Brings the database to this program's version, under a lock, and tells of each step taken.
+ * ERR_CONFLICT if the database is newer than the program. */
+MUST_USE enum err store_migrate(struct store *store, store_migration_note *note, void *arg,
+                                struct store_version *out);
+MUST_USE enum err store_read_version(struct store *store, struct store_version *out);
+
+/* Why the last operation of this thread failed, for the operator's log. Never for an answer. */
+const char *store_last_error(void);
+
+/* ---- connections ---- */
+
+/* Cheap: connects when first used, and again after a loss, no more often than a back-off allows. */
+MUST_USE enum err store_conn_open(struct store *store, struct store_conn **out);
+void store_conn_close(struct store_conn *conn);
+
+/* Operations between begin and end share one transaction on a single-writer store (and one fsync);
+ * elsewhere each has its own and these do nothing. If end fails, all of them failed. */
+MUST_USE enum err store_batch_begin(struct store_conn *conn);
+MUST_USE enum err store_batch_end(struct store_conn *conn);
+
+/* Reaches the database and compares versions: OK, ERR_CONFLICT (not migrated, or too new). Updates
+ * store_is_up. */
+MUST_USE enum err store_probe(struct store_conn *conn);
+
+/* ---- credentials ---- */
+struct store_credential {
+    struct uuid tenant_id;
+    struct uuid user_id;
+    const char *email; /* canonical */
+    const char *password_hash;
+};
+
+/* Adds a credential. With an idempotency digest (STORE_DIGEST_LEN bytes, or NULL) that was used
+ * within a day, changes nothing and gives the user id of that time. ERR_CONFLICT if tenant+email or
+ * tenant+user_id exists. */
+MUST_USE enum err store_register(struct store_conn *conn, const struct store_credential *credential,
+                                 const uint8_t *idempotency_digest, struct uuid *user_id);
+
+/* ---- login ---- */
+struct store_login_request {
+    struct uuid tenant_id;
+    const char *email;
+    uint8_t identity_digest[STORE_DIGEST_LEN];
+    unsigned threshold; /* failures that lock */
+    int64_t lock_ms;    /* how long; also the window in which failures count */
+};
+
+struct store_login {
+    bool found; /* the four members below are set */
+    struct uuid user_id;
+    bool active;
+    char password_hash[STORE_HASH_MAX + 1];
+
+    bool locked;          /* refused: nothing was reserved */
+    bool last_attempt;    /* this attempt, if it fails, is the one that locks */
+    int64_t locked_until; /* when locked or last_attempt */
+    int64_t window_started_at; /* names the reservation, for store_login_refund */
+    int64_t now;
+};
+
+/* Finds the credential and reserves one attempt, counted as failed until store_login_finish clears
+ * it: however many guesses run at once, no more than threshold are verified. The same statements
+ * whether or not the account exists. */
+MUST_USE enum err store_login_begin(struct store_conn *conn,
+                                    const struct store_login_request *request,
+                                    struct store_login *out);
+
+/* Gives the reserved attempt back: the password was not judged, or was right. */
+MUST_USE enum err store_login_refund(struct store_conn *conn, const struct uuid *tenant_id,
+                                     const uint8_t identity_digest[STORE_DIGEST_LEN],
+                                     int64_t window_started_at, unsigned threshold);
+
+struct store_new_session {
+    struct uuid session_id;
+    struct uuid tenant_id;
+    struct uuid user_id;
+    uint8_t token_digest[STORE_DIGEST_LEN];
+    uint8_t identity_digest[STORE_DIGEST_LEN]; /* whose failures are forgotten */
+    const char *client_ip;
+    const char *user_agent;
+    int64_t idle_ms;
+    int64_t absolute_ms;
+    unsigned max_sessions;
+    const char *old_hash; /* with new_hash: replaced if it is still this one */
+    const char *new_hash; /* NULL: leave the hash alone */
+};
+
+/* Opens the session, ends the user's oldest beyond max_sessions, clears the failures, stores the new
+ * hash. ERR_FORBIDDEN if the account is not active any more. */
+MUST_USE enum err store_login_finish(struct store_conn *conn,
+                                     const struct store_new_session *session);
+
+/* ---- sessions ---- */
+struct store_rotation {
+    struct uuid session_id;
+    uint32_t generation; /* of the token presented */
+    uint8_t token_digest[STORE_DIGEST_LEN];
+    uint8_t next_digest[STORE_DIGEST_LEN];
+    uint8_t sealed[STORE_SEALED_MAX]; /* the successor */
+    size_t sealed_len;
+    const char *client_ip;
+    const char *user_agent;
+    int64_t idle_ms;
+    int64_t leeway_ms;
+};
+
+enum store_rotated {
+    STORE_ROTATED,  /* the successor is now the session's token */
+    STORE_RETRIED,  /* was rotated within the leeway: sealed holds the successor of that time */
+    STORE_REPLAYED, /* was spent before: the session has just been ended */
+    STORE_EXPIRED,
+    STORE_REVOKED,
+    STORE_UNKNOWN, /* no such session, or not a token of its chain */
+};
+
+struct store_session {
+    struct uuid id;
+    struct uuid tenant_id;
+    struct uuid user_id;
+    uint32_t generation;
+    int64_t opened_at;
+    int64_t rotated_at; /* last use */
+    int64_t idle_expires_at;
+    int64_t absolute_expires_at;
+    char client_ip[STORE_IP_MAX + 1]; /* of the last use; of the use before on a rotation's answer */
+    char user_agent[STORE_AGENT_MAX + 1];
+};
+
+struct store_rotation_result {
+    enum store_rotated outcome;
+    struct store_session session; /* set unless UNKNOWN */
+    uint8_t sealed[STORE_SEALED_MAX];
+    size_t sealed_len; /* RETRIED */
+    int64_t now;
+};
+
+/* Rotation, retry and replay (docs/architecture.md, "Refresh tokens"): of any number of simultaneous
+ * uses of one token, exactly one gets ROTATED. */
+MUST_USE enum err store_rotate(struct store_conn *conn, const struct store_rotation *rotation,
+                               struct store_rotation_result *out);
+
+/* Ends a session if it is live. ERR_NOT_FOUND if it is not. With an owner (both ids or both NULL),
+ * only that user's. */
+MUST_USE enum err store_end_session(struct store_conn *conn, const struct uuid *session_id,
+                                    const struct uuid *tenant_id, const struct uuid *user_id,
+                                    const char *reason);
+
+/* Ends all live sessions of the user. */
+MUST_USE enum err store_end_sessions(struct store_conn *conn, const struct uuid *tenant_id,
+                                     const struct uuid *user_id, const char *reason,
+                                     uint64_t *ended);
+
+/* The user's live sessions, newest first, at most max of them. */
+MUST_USE enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_id,
+                                      const struct uuid *user_id, struct store_session *out,
+                                      size_t max, size_t *count);
+
+/* A live session by its id: ERR_NOT_FOUND if it is not live. */
+MUST_USE enum err store_session_is_live(struct store_conn *conn, const struct uuid *session_id,
+                                        const struct uuid *tenant_id, const struct uuid *user_id);
+
+#endif

@@ -5,8 +5,8 @@
 #include "base/encode.h"
 #include "base/json.h"
 
-static const char *const OWN_CLAIMS[] = {"iss",       "aud", "sub",        "tenant_id",  "iat",
-                                         "exp",       "nbf", "jti",        "session_id", "sid",
+static const char *const OWN_CLAIMS[] = {"iss",        "aud", "sub",       "tenant_id",  "iat",
+                                         "exp",        "nbf", "jti",       "session_id", "sid",
                                          "actor_type", "ver", "auth_time", "client_id"};
 
 /* ---- issuing ---- */
@@ -204,8 +204,8 @@ enum err access_token_verify(const struct access_policy *policy, const struct ke
         return ERR_DENIED;
     TRY(split(in, len, &p));
     EVP_PKEY *key = key_of_header(ring, p.header, p.header_len);
-    if (key == NULL || !signature_ok(key, in, (size_t)(p.signature - 1 - in), p.signature,
-                                     p.signature_len))
+    if (key == NULL ||
+        !signature_ok(key, in, (size_t)(p.signature - 1 - in), p.signature, p.signature_len))
         return ERR_DENIED;
     json_t *claims CLEANUP(cleanup_json) = NULL;
     TRY(decode_json(p.claims, p.claims_len, &claims));

@@ -39,8 +39,8 @@ MUST_USE enum err access_token_verify(const struct access_policy *policy,
                                       const struct keyring *ring, const char *in, size_t len,
                                       int64_t now_s, struct access_claims *out);
 
-/* Whether these members (a JSON object) may be added to tokens; else a fixed text that says why not.
- * On success writes them without braces. */
+/* Whether these members (a JSON object) may be added to tokens; else a fixed text that says why
+ * not. On success writes them without braces. */
 const char *access_extra_claims(const char *json, size_t len, char out[ACCESS_EXTRA_CLAIMS_MAX]);
 
 #endif

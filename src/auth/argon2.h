@@ -30,6 +30,7 @@
 #define ARGON2_INPUT_MAX UINT32_MAX /* password, salt, secret, associated data, each */
 #define ARGON2_SALT_MIN 8u
 #define ARGON2_TAG_MIN 4u
+#define ARGON2_TAG_MAX 1024u /* ours: the RFC allows more than anyone has a use for */
 #define ARGON2_PARALLELISM_MAX 0xffffffu
 #define ARGON2_MEMORY_PER_LANE 8u /* KiB, the least */
 
@@ -52,8 +53,8 @@ struct argon2_job {
     size_t secret_len;
     const uint8_t *ad; /* associated data */
     size_t ad_len;
-    uint8_t *tag; /* the result; untouched on failure */
-    size_t tag_len; /* ARGON2_TAG_MIN to ARGON2_INPUT_MAX */
+    uint8_t *tag;   /* the result; untouched on failure */
+    size_t tag_len; /* ARGON2_TAG_MIN to ARGON2_TAG_MAX */
 };
 
 enum argon2_backend {

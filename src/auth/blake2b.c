@@ -56,8 +56,8 @@ static void mix(uint64_t v[16], const unsigned at[4], uint64_t x, uint64_t y)
 static void compress(struct blake2b *s, const uint8_t block[BLAKE2B_BLOCK], uint64_t last)
 {
     static const unsigned lines[8][4] = {
-        {0, 4, 8, 12}, {1, 5, 9, 13}, {2, 6, 10, 14}, {3, 7, 11, 15},
-        {0, 5, 10, 15}, {1, 6, 11, 12}, {2, 7, 8, 13}, {3, 4, 9, 14},
+        {0, 4, 8, 12},  {1, 5, 9, 13},  {2, 6, 10, 14}, {3, 7, 11, 15},
+        {0, 5, 10, 15}, {1, 6, 11, 12}, {2, 7, 8, 13},  {3, 4, 9, 14},
     };
     uint64_t m[16], v[16];
 

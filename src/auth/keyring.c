@@ -180,9 +180,9 @@ static enum err self_test(const struct keyring *ring)
     signer_close(signer);
     TRY(e);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool ok =
-        md != NULL && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, ring->keys[0].pkey) == 1 &&
-        EVP_DigestVerify(md, sig, sig_len, (const uint8_t *)probe, sizeof probe) == 1;
+    bool ok = md != NULL &&
+              EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, ring->keys[0].pkey) == 1 &&
+              EVP_DigestVerify(md, sig, sig_len, (const uint8_t *)probe, sizeof probe) == 1;
     EVP_MD_CTX_free(md);
     return ok ? OK : ERR_INVALID;
 }

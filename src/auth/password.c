@@ -100,9 +100,8 @@ static void set_job(const struct password_policy *policy, const struct password 
 
 static void set_current(const struct password_policy *policy, struct phc *phc)
 {
-    *phc = (struct phc){.params = policy->params,
-                        .salt_len = PASSWORD_SALT_LEN,
-                        .tag_len = PASSWORD_TAG_LEN};
+    *phc = (struct phc){
+        .params = policy->params, .salt_len = PASSWORD_SALT_LEN, .tag_len = PASSWORD_TAG_LEN};
     if (policy->pepper_count > 0)
         memcpy(phc->keyid, policy->peppers[0].id, sizeof phc->keyid);
 }

@@ -182,9 +182,8 @@ enum err refresh_token_unseal(const struct service_keys *keys, const struct refr
         return ERR_INTERNAL;
     enum err e = EVP_DecryptFinal_ex(ctx, plain + sizeof plain, &n) == 1 ? OK : ERR_DENIED;
     if (e == OK) {
-        *out = (struct refresh_token){.key_id = plain[0],
-                                      .session_id = old->session_id,
-                                      .generation = old->generation + 1};
+        *out = (struct refresh_token){
+            .key_id = plain[0], .session_id = old->session_id, .generation = old->generation + 1};
         memcpy(out->random, plain + 1, REFRESH_RANDOM_LEN);
     }
     secret_wipe(plain, sizeof plain);

@@ -110,8 +110,8 @@ uint8_t service_keys_current_id(const struct service_keys *keys)
     return keys->set[0].id;
 }
 
-/* The current secret wins if both derive the same id (one chance in 256): tokens of the previous one
- * then end with the change, which is safe. */
+/* The current secret wins if both derive the same id (one chance in 256): tokens of the previous
+ * one then end with the change, which is safe. */
 static const struct key_set *find_set(const struct service_keys *keys, uint8_t id)
 {
     for (unsigned s = 0; s < keys->sets; s++)

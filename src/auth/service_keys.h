@@ -1,10 +1,10 @@
 /*
  * service_keys.h: every internal key, derived from SERVICE_SECRET.
  *
- * One secret, one key per purpose: HKDF-SHA-256 (RFC 5869) with the purpose as info, so that what is
- * made with one key means nothing under another. During a change of the secret the previous one is
- * still known: each secret has an id, one byte derived from it, that travels inside refresh tokens.
- * Opened once; then immutable and usable from any thread.
+ * One secret, one key per purpose: HKDF-SHA-256 (RFC 5869) with the purpose as info, so that what
+ * is made with one key means nothing under another. During a change of the secret the previous one
+ * is still known: each secret has an id, one byte derived from it, that travels inside refresh
+ * tokens. Opened once; then immutable and usable from any thread.
  */
 #ifndef WW_AUTH_SERVICE_KEYS_H
 #define WW_AUTH_SERVICE_KEYS_H

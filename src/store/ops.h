@@ -39,8 +39,6 @@ struct store_ops {
     enum err (*list_sessions)(struct store_conn *conn, const struct uuid *tenant_id,
                               const struct uuid *user_id, struct store_session *out, size_t max,
                               size_t *count);
-    enum err (*session_is_live)(struct store_conn *conn, const struct uuid *session_id,
-                                const struct uuid *tenant_id, const struct uuid *user_id);
 };
 
 extern const struct store_ops STORE_SQLITE;

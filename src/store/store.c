@@ -120,8 +120,8 @@ static enum err told(struct store_conn *conn, enum err e)
 enum err store_register(struct store_conn *conn, const struct store_credential *credential,
                         const uint8_t *idempotency_digest, struct uuid *user_id)
 {
-    return told(conn, conn->store->ops->register_credential(conn, credential, idempotency_digest,
-                                                            user_id));
+    return told(
+        conn, conn->store->ops->register_credential(conn, credential, idempotency_digest, user_id));
 }
 
 enum err store_login_begin(struct store_conn *conn, const struct store_login_request *request,
@@ -153,8 +153,7 @@ enum err store_end_session(struct store_conn *conn, const struct uuid *session_i
                            const struct uuid *tenant_id, const struct uuid *user_id,
                            const char *reason)
 {
-    return told(conn,
-                conn->store->ops->end_session(conn, session_id, tenant_id, user_id, reason));
+    return told(conn, conn->store->ops->end_session(conn, session_id, tenant_id, user_id, reason));
 }
 
 enum err store_end_sessions(struct store_conn *conn, const struct uuid *tenant_id,
@@ -168,10 +167,4 @@ enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_
                              size_t *count)
 {
     return told(conn, conn->store->ops->list_sessions(conn, tenant_id, user_id, out, max, count));
-}
-
-enum err store_session_is_live(struct store_conn *conn, const struct uuid *session_id,
-                               const struct uuid *tenant_id, const struct uuid *user_id)
-{
-    return told(conn, conn->store->ops->session_is_live(conn, session_id, tenant_id, user_id));
 }

@@ -5,10 +5,10 @@
  * store_conn is one thread's connection with its prepared statements. Each operation below is one
  * transaction and, on PostgreSQL, one round trip on its usual path.
  *
- * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing was
- * changed, or on a lost COMMIT nobody knows; each operation is safe to repeat) or ERR_INTERNAL.
- * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock on
- * PostgreSQL and this machine's on SQLite.
+ * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing
+ * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat) or ERR_INTERNAL.
+ * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock
+ * on PostgreSQL and this machine's on SQLite.
  */
 #ifndef WW_STORE_STORE_H
 #define WW_STORE_STORE_H
@@ -109,9 +109,9 @@ struct store_login {
     bool active;
     char password_hash[STORE_HASH_MAX + 1];
 
-    bool locked;          /* refused: nothing was reserved */
-    bool last_attempt;    /* this attempt, if it fails, is the one that locks */
-    int64_t locked_until; /* when locked or last_attempt */
+    bool locked;               /* refused: nothing was reserved */
+    bool last_attempt;         /* this attempt, if it fails, is the one that locks */
+    int64_t locked_until;      /* when locked or last_attempt */
     int64_t window_started_at; /* names the reservation, for store_login_refund */
     int64_t now;
 };
@@ -143,8 +143,8 @@ struct store_new_session {
     const char *new_hash; /* NULL: leave the hash alone */
 };
 
-/* Opens the session, ends the user's oldest beyond max_sessions, clears the failures, stores the new
- * hash. ERR_FORBIDDEN if the account is not active any more. */
+/* Opens the session, ends the user's oldest beyond max_sessions, clears the failures, stores the
+ * new hash. ERR_FORBIDDEN if the account is not active any more. */
 MUST_USE enum err store_login_finish(struct store_conn *conn,
                                      const struct store_new_session *session);
 
@@ -180,7 +180,8 @@ struct store_session {
     int64_t rotated_at; /* last use */
     int64_t idle_expires_at;
     int64_t absolute_expires_at;
-    char client_ip[STORE_IP_MAX + 1]; /* of the last use; of the use before on a rotation's answer */
+    char
+        client_ip[STORE_IP_MAX + 1]; /* of the last use; of the use before on a rotation's answer */
     char user_agent[STORE_AGENT_MAX + 1];
 };
 
@@ -192,8 +193,8 @@ struct store_rotation_result {
     int64_t now;
 };
 
-/* Rotation, retry and replay (docs/architecture.md, "Refresh tokens"): of any number of simultaneous
- * uses of one token, exactly one gets ROTATED. */
+/* Rotation, retry and replay (docs/architecture.md, "Refresh tokens"): of any number of
+ * simultaneous uses of one token, exactly one gets ROTATED. */
 MUST_USE enum err store_rotate(struct store_conn *conn, const struct store_rotation *rotation,
                                struct store_rotation_result *out);
 
@@ -212,9 +213,5 @@ MUST_USE enum err store_end_sessions(struct store_conn *conn, const struct uuid 
 MUST_USE enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_id,
                                       const struct uuid *user_id, struct store_session *out,
                                       size_t max, size_t *count);
-
-/* A live session by its id: ERR_NOT_FOUND if it is not live. */
-MUST_USE enum err store_session_is_live(struct store_conn *conn, const struct uuid *session_id,
-                                        const struct uuid *tenant_id, const struct uuid *user_id);
 
 #endif

@@ -1,0 +1,25 @@
+/*
+ * failpoint.h: places where a test build can die.
+ *
+ * Built with -Dfailpoints=true, the process kills itself (SIGKILL, as a crash or a pulled plug
+ * would) when it reaches the point named by WATCHWORD_FAIL_AT. In every other build FAILPOINT is
+ * nothing.
+ */
+#ifndef WW_BASE_FAILPOINT_H
+#define WW_BASE_FAILPOINT_H
+
+#ifdef WW_FAILPOINTS
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#define FAILPOINT(name)                                                                            \
+    do {                                                                                           \
+        const char *ww_at = getenv("WATCHWORD_FAIL_AT");                                           \
+        if (ww_at != NULL && strcmp(ww_at, (name)) == 0)                                           \
+            raise(SIGKILL);                                                                        \
+    } while (0)
+#else
+#define FAILPOINT(name) ((void)0)
+#endif
+
+#endif

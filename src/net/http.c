@@ -1,0 +1,496 @@
+#include "net/http.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "net/http_deadline.h"
+#include "net/http_framing.h"
+
+/* The header section, and the growing edge of the body, live in this. */
+#define CONNECTION_MEMORY ((size_t)32 * 1024)
+/* A body that is too large is read and thrown away up to here, so that the client gets to hear why;
+ * beyond, the connection ends. */
+#define DISCARD_MAX ((size_t)1024 * 1024)
+#define BODY_FIRST_CAP 1024
+#define FORWARDED_MAX 2048
+
+struct http_server {
+    struct http_config config;
+    struct MHD_Daemon *daemon;
+    struct http_deadlines *deadlines;
+    int listener;
+    atomic_bool quiescing;
+    atomic_uint in_flight;
+};
+
+/* ---- reading ---- */
+
+static enum http_method method_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum http_method method;
+    } known[] = {
+        {"GET", HTTP_GET}, {"HEAD", HTTP_HEAD}, {"POST", HTTP_POST}, {"OPTIONS", HTTP_OPTIONS}};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(name, known[i].name) == 0)
+            return known[i].method;
+    return HTTP_OTHER;
+}
+
+const char *http_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_cookie(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_COOKIE_KIND, name);
+}
+
+const char *http_query(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+static enum MHD_Result see_line(void *arg, enum MHD_ValueKind kind, const char *name,
+                                size_t name_len, const char *value, size_t value_len)
+{
+    (void)kind;
+    http_framing_line(arg, name, name_len, value, value_len);
+    return MHD_YES;
+}
+
+struct joined {
+    const char *name;
+    struct text text;
+};
+
+static enum MHD_Result join_line(void *arg, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    (void)kind;
+    struct joined *joined = arg;
+    if (strcasecmp(name, joined->name) == 0 && value != NULL) {
+        if (joined->text.len > 0)
+            text_put_char(&joined->text, ',');
+        text_put(&joined->text, value);
+    }
+    return MHD_YES;
+}
+
+/* All lines of one field; NULL if there are none or they are longer than any honest chain. */
+static const char *join_field(const struct http_request *request, const char *name, char *buf,
+                              size_t cap)
+{
+    if (http_header(request, name) == NULL)
+        return NULL;
+    struct joined joined = {name, text_on(buf, cap)};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, join_line, &joined);
+    return text_ok(&joined.text) ? buf : NULL;
+}
+
+static void find_client(struct http_request *request)
+{
+    char xff[FORWARDED_MAX], forwarded[FORWARDED_MAX];
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    struct ip_address peer = {{0}};
+    if (info != NULL)
+        ip_from_sockaddr(info->client_addr, &peer);
+    request->client = client_ip(&request->server->config.trusted_proxies, &peer,
+                                join_field(request, "X-Forwarded-For", xff, sizeof xff),
+                                join_field(request, "Forwarded", forwarded, sizeof forwarded));
+    ip_format(&request->client, request->client_ip);
+}
+
+static bool trace_id_ok(const char *s, size_t len)
+{
+    if (len == 0 || len > HTTP_TRACE_ID_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        char c = s[i];
+        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!alnum && c != '.' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+/* The trace-id of a W3C traceparent: 00-<32 hex digits>-..., not all zero. */
+static bool trace_id_of_parent(const char *s, char out[HTTP_TRACE_ID_MAX + 1])
+{
+    if (strlen(s) < 55 || s[2] != '-' || s[35] != '-')
+        return false;
+    bool zero = true;
+    for (size_t i = 3; i < 35; i++) {
+        if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
+            return false;
+        zero = zero && s[i] == '0';
+    }
+    if (zero)
+        return false;
+    text_copy(out, HTTP_TRACE_ID_MAX + 1, s + 3, 32);
+    return true;
+}
+
+static void find_trace_id(struct http_request *request)
+{
+    const char *given = http_header(request, "x-trace-id");
+    if (given != NULL && trace_id_ok(given, strlen(given))) {
+        text_copy(request->trace_id, sizeof request->trace_id, given, strlen(given));
+        return;
+    }
+    const char *parent = http_header(request, "traceparent");
+    if (parent != NULL && trace_id_of_parent(parent, request->trace_id))
+        return;
+    uint8_t id[16];
+    if (random_bytes(id, sizeof id) == OK)
+        hex_encode(id, sizeof id, request->trace_id);
+}
+
+/* ---- the life of a request ---- */
+
+static void free_request(struct http_request *request)
+{
+    if (request == NULL)
+        return;
+    request->server->config.handler.release(request);
+    if (request->body != NULL) {
+        secret_wipe(request->body, request->body_len);
+        free(request->body);
+    }
+    /* An answer that was queued belongs to libmicrohttpd. */
+    if (request->answer.body != NULL && !request->answer.body_lasts)
+        free(request->answer.body);
+    secret_wipe(&request->answer, sizeof request->answer);
+    free(request);
+}
+
+static struct http_request *new_request(struct http_server *server,
+                                        struct MHD_Connection *connection, const char *url,
+                                        const char *method, const char *version)
+{
+    struct http_request *request = calloc(1, sizeof *request);
+    if (request == NULL)
+        return NULL;
+    request->server = server;
+    request->connection = connection;
+    request->socket =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    request->started_ns = clock_mono_ns();
+    request->method = method_of(method);
+    request->path = url;
+    request->refusal = -1;
+    find_client(request);
+    find_trace_id(request);
+    const char *agent = http_header(request, "User-Agent");
+    if (agent != NULL)
+        text_copy(request->user_agent, sizeof request->user_agent, agent, strlen(agent));
+    struct http_framing framing = {0};
+    MHD_get_connection_values_n(connection, MHD_HEADER_KIND, see_line, &framing);
+    if (!http_framing_ok(&framing, strcmp(version, "HTTP/1.1") == 0))
+        request->refusal = HTTP_REFUSE_FRAMING;
+    else if (framing.length > DISCARD_MAX)
+        request->refusal = HTTP_REFUSE_TOO_LARGE;
+    return request;
+}
+
+/* Takes a piece of the body and wipes it where libmicrohttpd keeps it: it may hold a password. */
+static bool take_body(struct http_request *request, char *data, size_t len)
+{
+    bool ok = true;
+    if (request->body_len + len > HTTP_BODY_MAX) {
+        request->refusal = HTTP_REFUSE_TOO_LARGE;
+        request->discarded += len;
+        ok = request->discarded <= DISCARD_MAX;
+    } else {
+        if (request->body_len + len > request->body_cap || request->body == NULL) {
+            size_t cap = request->body_cap > 0 ? request->body_cap : BODY_FIRST_CAP;
+            while (cap < request->body_len + len)
+                cap *= 2;
+            char *grown = malloc(cap + 1);
+            if (grown == NULL)
+                return false;
+            if (request->body != NULL) {
+                memcpy(grown, request->body, request->body_len);
+                secret_wipe(request->body, request->body_len);
+                free(request->body);
+            }
+            request->body = grown;
+            request->body_cap = cap;
+        }
+        memcpy(request->body + request->body_len, data, len);
+        request->body_len += len;
+        request->body[request->body_len] = '\0';
+    }
+    secret_wipe(data, len);
+    return ok;
+}
+
+void http_add_header(struct http_request *request, const char *name, const char *value)
+{
+    struct http_answer *a = &request->answer;
+    size_t len = strlen(value) + 1;
+    if (a->header_count == HTTP_HEADERS_MAX || len > sizeof a->header_text - a->header_text_len)
+        return;
+    char *copy = a->header_text + a->header_text_len;
+    memcpy(copy, value, len);
+    a->header_text_len += len;
+    a->headers[a->header_count++] = (struct http_header){name, copy};
+}
+
+static void wipe_and_free(void *body)
+{
+    /* The length is not handed to us; bodies are text. */
+    secret_wipe(body, strlen(body));
+    free(body);
+}
+
+static struct MHD_Response *make_response(struct http_request *request)
+{
+    struct http_answer *a = &request->answer;
+    struct MHD_Response *response;
+    if (a->body_lasts || a->body == NULL)
+        response = MHD_create_response_from_buffer(a->body_len, a->body != NULL ? a->body : "",
+                                                   MHD_RESPMEM_PERSISTENT);
+    else
+        response = MHD_create_response_from_buffer_with_free_callback(
+            a->body_len, a->body, a->secret ? wipe_and_free : free);
+    if (response == NULL)
+        return NULL;
+    if (!a->body_lasts)
+        a->body = NULL;
+    if (a->content_type != NULL)
+        MHD_add_response_header(response, "Content-Type", a->content_type);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "x-trace-id", request->trace_id);
+    for (unsigned i = 0; i < a->header_count; i++)
+        MHD_add_response_header(response, a->headers[i].name, a->headers[i].value);
+    bool closing = request->refusal == HTTP_REFUSE_FRAMING ||
+                   atomic_load_explicit(&request->server->quiescing, memory_order_relaxed);
+    if (closing)
+        MHD_add_response_header(response, "Connection", "close");
+    return response;
+}
+
+static enum MHD_Result send_answer(struct http_request *request)
+{
+    struct http_server *server = request->server;
+    server->config.handler.finish(server->config.handler.arg, request);
+    if (request->pending) {
+        request->pending = false;
+        atomic_fetch_sub(&server->in_flight, 1);
+    }
+    http_deadline_writing(request->connection);
+    struct MHD_Response *response = make_response(request);
+    if (response == NULL)
+        return MHD_NO;
+    enum MHD_Result result =
+        MHD_queue_response(request->connection, request->answer.status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result begin(struct http_request *request)
+{
+    const struct http_handler *handler = &request->server->config.handler;
+    request->begun = true;
+    if (request->refusal >= 0) {
+        handler->refuse(handler->arg, request, (enum http_refusal)request->refusal);
+        return send_answer(request);
+    }
+    http_deadline_busy(request->connection);
+    if (handler->begin(handler->arg, request) == HTTP_ANSWERED)
+        return send_answer(request);
+    return MHD_YES; /* given away: not ours to look at */
+}
+
+/* libmicrohttpd's callback: once for the header section, once for each piece of the body, once at
+ * its end, and once after a resume. */
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_len, void **state)
+{
+    struct http_request *request = *state;
+    if (request == NULL) {
+        request = *state = new_request(arg, connection, url, method, version);
+        if (request == NULL)
+            return MHD_NO;
+        /* Where the request ends is unclear, or too far away: answer now and close. */
+        return request->refusal >= 0 ? begin(request) : MHD_YES;
+    }
+    if (*upload_len > 0) {
+        bool ok = take_body(request, (char *)(uintptr_t)upload, *upload_len);
+        *upload_len = 0;
+        return ok ? MHD_YES : MHD_NO;
+    }
+    return request->begun ? send_answer(request) : begin(request);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode why)
+{
+    (void)arg;
+    (void)why;
+    free_request(*state);
+    *state = NULL;
+    http_deadline_idle(connection);
+}
+
+static void *on_request_line(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    (void)arg;
+    (void)uri;
+    http_deadline_reading(connection);
+    return NULL;
+}
+
+/* Paths and query values are compared as they were sent: nothing this service knows needs escapes,
+ * and %00 or %2f cannot mean one thing to a proxy and another here. */
+static size_t leave_escaped(void *arg, struct MHD_Connection *connection, char *s)
+{
+    (void)arg;
+    (void)connection;
+    return strlen(s);
+}
+
+static void log_nothing(void *arg, const char *fmt, va_list args)
+{
+    (void)arg;
+    (void)fmt;
+    (void)args;
+}
+
+void http_suspend(struct http_request *request)
+{
+    request->pending = true;
+    atomic_fetch_add(&request->server->in_flight, 1);
+    MHD_suspend_connection(request->connection);
+}
+
+void http_resume(struct http_request *request)
+{
+    MHD_resume_connection(request->connection);
+}
+
+bool http_client_gone(const struct http_request *request)
+{
+    char byte;
+    ssize_t n = recv(request->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+/* ---- opening and closing ---- */
+
+static int listen_on(const char *host, unsigned port)
+{
+    char service[8];
+    struct text t = text_on(service, sizeof service);
+    text_put_u64(&t, port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, service, &hints, &list) != 0) {
+        errno = EADDRNOTAVAIL;
+        return -1;
+    }
+    int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int on = 1;
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+              bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
+    int saved = errno;
+    freeaddrinfo(list);
+    if (ok)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    errno = saved;
+    return -1;
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *server)
+{
+    const struct http_config *c = &server->config;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+                     MHD_USE_TURBO | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_nothing, NULL},
+        {MHD_OPTION_LISTEN_SOCKET, server->listener, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)CONNECTION_MEMORY, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)c->connections_max, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)c->idle_seconds, NULL},
+        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_deadline_connection, server->deadlines},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_request_line, server},
+        {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)leave_escaped, server},
+        /* A pool of one is not a pool: the plain single thread does the same with less. */
+        {c->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)c->threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    return MHD_start_daemon(flags, (uint16_t)c->port, NULL, NULL, on_request, server,
+                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+enum err http_open(const struct http_config *config, struct http_server **out)
+{
+    struct http_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return ERR_INTERNAL;
+    server->config = *config;
+    server->listener = listen_on(config->host, config->port);
+    enum err e = server->listener >= 0 ? OK : ERR_UNAVAILABLE;
+    if (e == OK)
+        e = http_deadlines_open(config->request_seconds, &server->deadlines);
+    if (e == OK)
+        server->daemon = start_daemon(server);
+    if (e == OK && server->daemon == NULL)
+        e = ERR_UNAVAILABLE;
+    if (e != OK) {
+        int saved = errno;
+        http_close(server);
+        errno = saved;
+        return e;
+    }
+    *out = server;
+    return OK;
+}
+
+void http_quiesce(struct http_server *server)
+{
+    atomic_store_explicit(&server->quiescing, true, memory_order_relaxed);
+    server->listener = MHD_quiesce_daemon(server->daemon);
+}
+
+unsigned http_in_flight(const struct http_server *server)
+{
+    return atomic_load(&server->in_flight);
+}
+
+void http_close(struct http_server *server)
+{
+    if (server == NULL)
+        return;
+    bool quiesced = atomic_load(&server->quiescing);
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    /* The daemon closes its listener unless that was taken from it, or it never started. */
+    if (server->listener >= 0 && (quiesced || server->daemon == NULL))
+        close(server->listener);
+    http_deadlines_close(server->deadlines);
+    free(server);
+}

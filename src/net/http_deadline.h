@@ -1,0 +1,31 @@
+/*
+ * http_deadline.h: no connection may take for ever to send a request or to read its answer.
+ *
+ * libmicrohttpd's own timeout restarts with every byte, so a client that trickles keeps a
+ * connection as long as it likes. Here each phase has an end that no byte moves: a watch thread
+ * shuts the socket down when it passes, and libmicrohttpd cleans up. Private to net/http.c.
+ */
+#ifndef WW_NET_HTTP_DEADLINE_H
+#define WW_NET_HTTP_DEADLINE_H
+
+#include <microhttpd.h>
+
+#include "base/err.h"
+
+struct http_deadlines;
+
+MUST_USE enum err http_deadlines_open(unsigned request_seconds, struct http_deadlines **out);
+/* After the daemon has stopped: no connection is left. */
+void http_deadlines_close(struct http_deadlines *deadlines);
+
+/* For MHD_OPTION_NOTIFY_CONNECTION, with the deadlines as its argument. */
+void http_deadline_connection(void *deadlines, struct MHD_Connection *connection,
+                              void **socket_context, enum MHD_ConnectionNotificationCode code);
+
+/* The connection enters a phase. */
+void http_deadline_reading(struct MHD_Connection *connection);
+void http_deadline_busy(struct MHD_Connection *connection); /* ours to end: no limit here */
+void http_deadline_writing(struct MHD_Connection *connection);
+void http_deadline_idle(struct MHD_Connection *connection);
+
+#endif

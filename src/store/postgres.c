@@ -1,0 +1,179 @@
+/* postgres.c: registering and logging in, on PostgreSQL, and the table of its operations. */
+#include "store/postgres.h"
+
+#include <string.h>
+
+#include "base/failpoint.h"
+
+static enum err conn_open(struct store *store, struct store_conn **out)
+{
+    struct pg_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
+        return ERR_INTERNAL;
+    conn->base.store = store;
+    *out = &conn->base;
+    return OK;
+}
+
+static void conn_close(struct store_conn *base)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    pg_disconnect(conn);
+    free(conn);
+}
+
+/* Every operation has its own transaction here. */
+static enum err batch_nothing(struct store_conn *base)
+{
+    (void)base;
+    return OK;
+}
+
+static enum err probe(struct store_conn *base)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_PROBE);
+    TRY(pg_run(conn, &call, 1, &res));
+    return pg_get_i64(res, 0, 0) == STORE_MIGRATION_COUNT ? OK : ERR_CONFLICT;
+}
+
+/* The twin of a repeated request may have won between our look and our insert. */
+static enum err find_idempotent(struct pg_conn *conn, const uint8_t *digest, struct uuid *user_id)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_IDEMPOTENCY_FIND);
+    pg_put_bytes(&call, digest, STORE_DIGEST_LEN);
+    pg_put_i64(&call, STORE_IDEMPOTENCY_MS);
+    TRY(pg_run(conn, &call, 1, &res));
+    if (PQntuples(res) == 0)
+        return ERR_CONFLICT;
+    *user_id = pg_get_id(res, 0, 0);
+    return OK;
+}
+
+static enum err register_credential(struct store_conn *base, const struct store_credential *c,
+                                    const uint8_t *digest, struct uuid *user_id)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_REGISTER);
+    pg_put_id(&call, &c->tenant_id);
+    pg_put_id(&call, &c->user_id);
+    pg_put_str(&call, c->email);
+    pg_put_str(&call, c->password_hash);
+    pg_put_bytes(&call, digest, digest != NULL ? STORE_DIGEST_LEN : 0);
+    pg_put_i64(&call, STORE_IDEMPOTENCY_MS);
+    TRY(pg_run(conn, &call, 1, &res));
+    FAILPOINT("register.inserted");
+    if (PQntuples(res) == 0)
+        return digest != NULL ? find_idempotent(conn, digest, user_id) : ERR_CONFLICT;
+    *user_id = pg_get_id(res, 0, 0);
+    return OK;
+}
+
+static void read_login(const PGresult *res, int64_t lock_ms, struct store_login *out)
+{
+    *out = (struct store_login){.now = pg_get_i64(res, 0, 0), .found = !pg_is_null(res, 0, 1)};
+    if (out->found) {
+        out->user_id = pg_get_id(res, 0, 1);
+        out->active = pg_get_bool(res, 0, 2);
+        pg_get_str(res, 0, 3, out->password_hash, sizeof out->password_hash);
+    }
+    out->locked = pg_is_null(res, 0, 4); /* nothing was reserved */
+    if (out->locked) {
+        /* A lock that was made while we waited is not in our snapshot: its longest time then. */
+        out->locked_until = pg_is_null(res, 0, 6) ? out->now + lock_ms : pg_get_i64(res, 0, 6);
+        return;
+    }
+    out->window_started_at = pg_get_i64(res, 0, 4);
+    out->last_attempt = !pg_is_null(res, 0, 5);
+    out->locked_until = out->last_attempt ? pg_get_i64(res, 0, 5) : 0;
+}
+
+static enum err login_begin(struct store_conn *base, const struct store_login_request *r,
+                            struct store_login *out)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_LOGIN_BEGIN);
+    pg_put_id(&call, &r->tenant_id);
+    pg_put_str(&call, r->email);
+    pg_put_bytes(&call, r->identity_digest, STORE_DIGEST_LEN);
+    pg_put_i64(&call, r->threshold);
+    pg_put_i64(&call, r->lock_ms);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    FAILPOINT("login.reserved");
+    if (PQntuples(res) != 1)
+        return store_fail(ERR_INTERNAL, "postgresql", "login gave no row");
+    read_login(res, r->lock_ms, out);
+    return OK;
+}
+
+static enum err login_refund(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, int64_t window_started_at,
+                             unsigned threshold)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_LOGIN_REFUND);
+    pg_put_id(&call, tenant_id);
+    pg_put_bytes(&call, identity_digest, STORE_DIGEST_LEN);
+    pg_put_i64(&call, window_started_at);
+    pg_put_i64(&call, threshold);
+    return pg_run((struct pg_conn *)base, &call, 1, &res);
+}
+
+static enum err login_finish(struct store_conn *base, const struct store_new_session *s)
+{
+    struct pg_call calls[3];
+    pg_call(&calls[0], PG_LOGIN_LOCK);
+    pg_put_id(&calls[0], &s->tenant_id);
+    pg_put_id(&calls[0], &s->user_id);
+    pg_call(&calls[1], PG_LOGIN_FINISH);
+    pg_put_id(&calls[1], &s->session_id);
+    pg_put_id(&calls[1], &s->tenant_id);
+    pg_put_id(&calls[1], &s->user_id);
+    pg_put_bytes(&calls[1], s->token_digest, STORE_DIGEST_LEN);
+    pg_put_bytes(&calls[1], s->identity_digest, STORE_DIGEST_LEN);
+    pg_put_str(&calls[1], s->client_ip);
+    pg_put_str(&calls[1], s->user_agent);
+    pg_put_i64(&calls[1], s->idle_ms);
+    pg_put_i64(&calls[1], s->absolute_ms);
+    pg_put_str(&calls[1], s->new_hash != NULL ? s->old_hash : NULL);
+    pg_put_str(&calls[1], s->new_hash);
+    pg_call(&calls[2], PG_LOGIN_EVICT);
+    pg_put_id(&calls[2], &s->tenant_id);
+    pg_put_id(&calls[2], &s->user_id);
+    pg_put_i64(&calls[2], s->max_sessions);
+    PGresult *results[3] = {NULL};
+    TRY(pg_run((struct pg_conn *)base, calls, 3, results));
+    FAILPOINT("login.opened");
+    bool opened = PQntuples(results[1]) == 1;
+    for (unsigned i = 0; i < ARRAY_LEN(results); i++)
+        PQclear(results[i]);
+    return opened ? OK : ERR_FORBIDDEN;
+}
+
+const struct store_ops STORE_POSTGRESQL = {
+    .kind = "postgresql",
+    .single_writer = false,
+    .migrate = pg_migrate,
+    .read_version = pg_read_version,
+    .conn_open = conn_open,
+    .conn_close = conn_close,
+    .batch_begin = batch_nothing,
+    .batch_end = batch_nothing,
+    .probe = probe,
+    .register_credential = register_credential,
+    .login_begin = login_begin,
+    .login_refund = login_refund,
+    .login_finish = login_finish,
+    .rotate = pg_rotate,
+    .end_session = pg_end_session,
+    .end_sessions = pg_end_sessions,
+    .list_sessions = pg_list_sessions,
+};

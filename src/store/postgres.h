@@ -1,0 +1,95 @@
+/* postgres.h: the connection of the PostgreSQL store. Private to store/postgres*.c. */
+#ifndef WW_STORE_POSTGRES_H
+#define WW_STORE_POSTGRES_H
+
+#include <libpq-fe.h>
+
+#include "store/ops.h"
+
+enum pg_statement {
+    PG_PROBE,
+    PG_IDEMPOTENCY_FIND,
+    PG_REGISTER,
+    PG_LOGIN_BEGIN,
+    PG_LOGIN_REFUND,
+    PG_LOGIN_LOCK,
+    PG_LOGIN_FINISH,
+    PG_LOGIN_EVICT,
+    PG_ROTATE,
+    PG_ROTATE_LOCK,
+    PG_ROTATE_REPLAY,
+    PG_ROTATE_FIND,
+    PG_SESSION_END,
+    PG_SESSION_END_OWN,
+    PG_SESSION_END_ALL,
+    PG_SESSION_LIST,
+    PG_STATEMENTS,
+};
+
+extern const char *const PG_SQL[PG_STATEMENTS];
+
+struct pg_conn {
+    struct store_conn base;
+    PGconn *pg;               /* NULL: not connected */
+    uint64_t next_try_ns;     /* no new attempt before */
+    unsigned failed_attempts; /* in a row */
+};
+
+/* One prepared statement with its parameters, all in binary form. What is put must outlive the run.
+ */
+#define PG_PARAMS_MAX 16
+struct pg_call {
+    enum pg_statement statement;
+    int count;
+    const char *values[PG_PARAMS_MAX];
+    int lengths[PG_PARAMS_MAX];
+    uint64_t numbers[PG_PARAMS_MAX]; /* in network order; values point here */
+};
+
+void pg_call(struct pg_call *call, enum pg_statement statement);
+void pg_put_id(struct pg_call *call, const struct uuid *id);
+void pg_put_i64(struct pg_call *call, int64_t v);
+void pg_put_str(struct pg_call *call, const char *s);                  /* NULL: null */
+void pg_put_bytes(struct pg_call *call, const uint8_t *p, size_t len); /* NULL: null */
+
+/* Runs the calls in one transaction and one round trip. On OK results[i] is the answer to calls[i];
+ * the caller clears them. */
+MUST_USE enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n,
+                         PGresult **results);
+
+/* Binary columns of one row. */
+bool pg_is_null(const PGresult *res, int row, int column);
+int64_t pg_get_i64(const PGresult *res, int row, int column);
+bool pg_get_bool(const PGresult *res, int row, int column);
+struct uuid pg_get_id(const PGresult *res, int row, int column);
+void pg_get_str(const PGresult *res, int row, int column, char *out, size_t cap);
+/* Rows changed by an UPDATE. */
+uint64_t pg_changes(PGresult *res);
+
+static inline void cleanup_result(PGresult **res)
+{
+    PQclear(*res);
+}
+
+/* ---- postgres_wire.c ---- */
+MUST_USE enum err pg_connect(struct pg_conn *conn);
+void pg_disconnect(struct pg_conn *conn);
+
+/* ---- postgres_migrate.c ---- */
+enum err pg_migrate(struct store *store, store_migration_note *note, void *arg,
+                    struct store_version *out);
+enum err pg_read_version(struct store *store, struct store_version *out);
+
+/* ---- postgres_sessions.c ---- */
+enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotation,
+                   struct store_rotation_result *out);
+enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,
+                        const struct uuid *tenant_id, const struct uuid *user_id,
+                        const char *reason);
+enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                         const struct uuid *user_id, const char *reason, uint64_t *ended);
+enum err pg_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                          const struct uuid *user_id, struct store_session *out, size_t max,
+                          size_t *count);
+
+#endif

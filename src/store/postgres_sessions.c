@@ -1,0 +1,157 @@
+/* postgres_sessions.c: rotating, ending and listing sessions, on PostgreSQL. */
+#include <string.h>
+
+#include "base/failpoint.h"
+#include "store/postgres.h"
+
+/* SESSION_COLUMNS of postgres_sql.c. */
+static void read_session(const PGresult *res, int row, struct store_session *out)
+{
+    out->tenant_id = pg_get_id(res, row, 0);
+    out->user_id = pg_get_id(res, row, 1);
+    out->generation = (uint32_t)pg_get_i64(res, row, 2);
+    out->opened_at = pg_get_i64(res, row, 3);
+    out->rotated_at = pg_get_i64(res, row, 4);
+    out->idle_expires_at = pg_get_i64(res, row, 5);
+    out->absolute_expires_at = pg_get_i64(res, row, 6);
+    pg_get_str(res, row, 7, out->client_ip, sizeof out->client_ip);
+    pg_get_str(res, row, 8, out->user_agent, sizeof out->user_agent);
+}
+enum { AFTER_SESSION = 9 };
+
+static enum err advance(struct pg_conn *conn, const struct store_rotation *r, PGresult **res)
+{
+    struct pg_call call;
+    pg_call(&call, PG_ROTATE);
+    pg_put_id(&call, &r->session_id);
+    pg_put_i64(&call, r->generation);
+    pg_put_bytes(&call, r->token_digest, STORE_DIGEST_LEN);
+    pg_put_bytes(&call, r->next_digest, STORE_DIGEST_LEN);
+    pg_put_bytes(&call, r->sealed, r->sealed_len);
+    pg_put_str(&call, r->client_ip);
+    pg_put_str(&call, r->user_agent);
+    pg_put_i64(&call, r->idle_ms);
+    return pg_run(conn, &call, 1, res);
+}
+
+/* Why the update above found no row. By then the generation may have moved on, never back, so a
+ * spent token is still spent. The lock first, then each statement sees what is true under it. */
+static enum err refuse(struct pg_conn *conn, const struct store_rotation *r, PGresult *results[3])
+{
+    struct pg_call calls[3];
+    pg_call(&calls[0], PG_ROTATE_LOCK);
+    pg_put_id(&calls[0], &r->session_id);
+    pg_call(&calls[1], PG_ROTATE_REPLAY);
+    pg_put_id(&calls[1], &r->session_id);
+    pg_put_i64(&calls[1], r->generation);
+    pg_put_i64(&calls[1], r->leeway_ms);
+    pg_call(&calls[2], PG_ROTATE_FIND);
+    pg_put_id(&calls[2], &r->session_id);
+    return pg_run(conn, calls, 3, results);
+}
+
+static enum store_rotated judge(const struct store_rotation *r, PGresult *replay,
+                                const PGresult *found, struct store_rotation_result *res)
+{
+    if (PQntuples(found) == 0)
+        return STORE_UNKNOWN;
+    read_session(found, 0, &res->session);
+    res->session.id = r->session_id;
+    res->now = pg_get_i64(found, 0, AFTER_SESSION);
+    if (pg_changes(replay) == 1)
+        return STORE_REPLAYED;
+    if (pg_get_bool(found, 0, AFTER_SESSION + 1))
+        return STORE_REVOKED;
+    const struct store_session *s = &res->session;
+    if (s->idle_expires_at <= res->now || s->absolute_expires_at <= res->now)
+        return STORE_EXPIRED;
+    if (s->generation <= r->generation)
+        return STORE_UNKNOWN;
+    int n = PQgetlength(found, 0, AFTER_SESSION + 2);
+    if (n <= 0 || n > STORE_SEALED_MAX)
+        return STORE_UNKNOWN;
+    memcpy(res->sealed, PQgetvalue(found, 0, AFTER_SESSION + 2), (size_t)n);
+    res->sealed_len = (size_t)n;
+    return STORE_RETRIED;
+}
+
+enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotation,
+                   struct store_rotation_result *out)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    struct store_rotation_result res = {.outcome = STORE_ROTATED};
+    FAILPOINT("rotate.begin");
+    PGresult *rotated CLEANUP(cleanup_result) = NULL;
+    TRY(advance(conn, rotation, &rotated));
+    FAILPOINT("rotate.updated");
+    if (PQntuples(rotated) == 1) {
+        read_session(rotated, 0, &res.session);
+        res.session.id = rotation->session_id;
+        res.now = pg_get_i64(rotated, 0, AFTER_SESSION);
+        *out = res;
+        return OK;
+    }
+    PGresult *results[3] = {NULL};
+    TRY(refuse(conn, rotation, results));
+    res.outcome = judge(rotation, results[1], results[2], &res);
+    for (unsigned i = 0; i < ARRAY_LEN(results); i++)
+        PQclear(results[i]);
+    *out = res;
+    return OK;
+}
+
+enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,
+                        const struct uuid *tenant_id, const struct uuid *user_id,
+                        const char *reason)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, tenant_id != NULL ? PG_SESSION_END_OWN : PG_SESSION_END);
+    pg_put_id(&call, session_id);
+    pg_put_str(&call, reason);
+    if (tenant_id != NULL) {
+        pg_put_id(&call, tenant_id);
+        pg_put_id(&call, user_id);
+    }
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    return pg_changes(res) == 1 ? OK : ERR_NOT_FOUND;
+}
+
+enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                         const struct uuid *user_id, const char *reason, uint64_t *ended)
+{
+    struct pg_call calls[2];
+    pg_call(&calls[0], PG_LOGIN_LOCK);
+    pg_put_id(&calls[0], tenant_id);
+    pg_put_id(&calls[0], user_id);
+    pg_call(&calls[1], PG_SESSION_END_ALL);
+    pg_put_id(&calls[1], tenant_id);
+    pg_put_id(&calls[1], user_id);
+    pg_put_str(&calls[1], reason);
+    PGresult *results[2] = {NULL};
+    TRY(pg_run((struct pg_conn *)base, calls, 2, results));
+    *ended = pg_changes(results[1]);
+    for (unsigned i = 0; i < ARRAY_LEN(results); i++)
+        PQclear(results[i]);
+    return OK;
+}
+
+enum err pg_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                          const struct uuid *user_id, struct store_session *out, size_t max,
+                          size_t *count)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_SESSION_LIST);
+    pg_put_id(&call, tenant_id);
+    pg_put_id(&call, user_id);
+    pg_put_i64(&call, (int64_t)max);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    size_t n = 0;
+    for (; n < max && n < (size_t)PQntuples(res); n++) {
+        read_session(res, (int)n, &out[n]);
+        out[n].id = pg_get_id(res, (int)n, AFTER_SESSION);
+    }
+    *count = n;
+    return OK;
+}

@@ -1,0 +1,344 @@
+/*
+ * postgres_wire.c: talking to PostgreSQL. Pipeline mode throughout: the statements of an operation
+ * go out together, and without an explicit BEGIN everything up to the sync is one transaction.
+ * Nothing here waits longer than the store's time limit: a frozen server looks like a dead one.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "store/postgres.h"
+
+/* The server cancels at the limit; we give up a little later, so that its reason can arrive. */
+#define ANSWER_MARGIN_MS 100
+
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_MAX_MS 2000
+
+/* ---- parameters and columns ---- */
+
+void pg_call(struct pg_call *call, enum pg_statement statement)
+{
+    call->statement = statement;
+    call->count = 0;
+}
+
+void pg_put_bytes(struct pg_call *call, const uint8_t *p, size_t len)
+{
+    call->values[call->count] = (const char *)p;
+    call->lengths[call->count] = (int)len;
+    call->count++;
+}
+
+void pg_put_id(struct pg_call *call, const struct uuid *id)
+{
+    pg_put_bytes(call, id->b, sizeof id->b);
+}
+
+void pg_put_i64(struct pg_call *call, int64_t v)
+{
+    uint64_t *slot = &call->numbers[call->count];
+    *slot = htobe64((uint64_t)v);
+    pg_put_bytes(call, (const uint8_t *)slot, sizeof *slot);
+}
+
+void pg_put_str(struct pg_call *call, const char *s)
+{
+    pg_put_bytes(call, (const uint8_t *)s, s != NULL ? strlen(s) : 0);
+}
+
+bool pg_is_null(const PGresult *res, int row, int column)
+{
+    return PQgetisnull(res, row, column) != 0;
+}
+
+int64_t pg_get_i64(const PGresult *res, int row, int column)
+{
+    uint64_t raw = 0;
+    if (PQgetlength(res, row, column) == (int)sizeof raw)
+        memcpy(&raw, PQgetvalue(res, row, column), sizeof raw);
+    return (int64_t)be64toh(raw);
+}
+
+bool pg_get_bool(const PGresult *res, int row, int column)
+{
+    return PQgetlength(res, row, column) == 1 && PQgetvalue(res, row, column)[0] != 0;
+}
+
+struct uuid pg_get_id(const PGresult *res, int row, int column)
+{
+    struct uuid id = {{0}};
+    if (PQgetlength(res, row, column) == (int)sizeof id.b)
+        memcpy(id.b, PQgetvalue(res, row, column), sizeof id.b);
+    return id;
+}
+
+void pg_get_str(const PGresult *res, int row, int column, char *out, size_t cap)
+{
+    text_copy(out, cap, PQgetvalue(res, row, column), (size_t)PQgetlength(res, row, column));
+}
+
+uint64_t pg_changes(PGresult *res)
+{
+    uint64_t n = 0;
+    const char *digits = PQcmdTuples(res);
+    for (; *digits >= '0' && *digits <= '9'; digits++)
+        n = n * 10 + (uint64_t)(*digits - '0');
+    return n;
+}
+
+/* ---- waiting ---- */
+
+/* Waits for the socket until the deadline. */
+static bool wait_socket(PGconn *pg, short events, uint64_t deadline_ns)
+{
+    struct pollfd fd = {.fd = PQsocket(pg), .events = events};
+    for (;;) {
+        uint64_t now = clock_mono_ns();
+        if (now >= deadline_ns)
+            return false;
+        int ms = (int)((deadline_ns - now) / NS_PER_MS) + 1;
+        int n = poll(&fd, 1, ms);
+        if (n > 0)
+            return true;
+        if (n < 0 && errno != EINTR)
+            return false;
+    }
+}
+
+static bool flush(PGconn *pg, uint64_t deadline_ns)
+{
+    for (;;) {
+        int left = PQflush(pg);
+        if (left == 0)
+            return true;
+        if (left < 0 || !wait_socket(pg, POLLIN | POLLOUT, deadline_ns))
+            return false;
+        if (PQconsumeInput(pg) != 1)
+            return false;
+    }
+}
+
+static bool next_result(PGconn *pg, uint64_t deadline_ns, PGresult **out)
+{
+    while (PQisBusy(pg))
+        if (!wait_socket(pg, POLLIN, deadline_ns) || PQconsumeInput(pg) != 1)
+            return false;
+    *out = PQgetResult(pg);
+    return true;
+}
+
+/* ---- failures ---- */
+
+/* SQLSTATE to kind: what a restart, a repair or a little patience cures is unavailability. */
+static enum err kind_of(const char *sqlstate)
+{
+    static const char *const transient[] = {"08", "25006", "40", "42P01", "53",    "55P03",
+                                            "57", "58",    "XX", "26000", "0A000", "42501"};
+    if (sqlstate == NULL)
+        return ERR_UNAVAILABLE;
+    for (size_t i = 0; i < ARRAY_LEN(transient); i++)
+        if (strncmp(sqlstate, transient[i], strlen(transient[i])) == 0)
+            return ERR_UNAVAILABLE;
+    return ERR_INTERNAL;
+}
+
+static enum err result_failure(const PGresult *res)
+{
+    const char *text = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+    enum err e = kind_of(PQresultErrorField(res, PG_DIAG_SQLSTATE));
+    return store_fail(e, "postgresql", text != NULL ? text : "no message");
+}
+
+static enum err link_failure(struct pg_conn *conn, const char *what)
+{
+    const char *text = PQerrorMessage(conn->pg);
+    enum err e = store_fail(ERR_UNAVAILABLE, what, text[0] != '\0' ? text : "timed out");
+    pg_disconnect(conn);
+    return e;
+}
+
+/* ---- connecting ---- */
+
+void pg_disconnect(struct pg_conn *conn)
+{
+    PQfinish(conn->pg);
+    conn->pg = NULL;
+}
+
+static bool finish_connecting(PGconn *pg, uint64_t deadline_ns)
+{
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (status != PGRES_POLLING_OK) {
+        short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        if (status == PGRES_POLLING_FAILED || !wait_socket(pg, events, deadline_ns))
+            return false;
+        status = PQconnectPoll(pg);
+    }
+    return true;
+}
+
+static PGconn *begin_connecting(const struct store *store)
+{
+    char options[128], user_timeout[16];
+    struct text t = text_on(options, sizeof options);
+    text_put_f(&t, "-c statement_timeout=%u -c idle_in_transaction_session_timeout=%u",
+               store->timeout_ms, store->timeout_ms);
+    t = text_on(user_timeout, sizeof user_timeout);
+    text_put_u64(&t, store->timeout_ms);
+    const char *const keys[] = {
+        "dbname",          "options", "application_name", "client_encoding", "tcp_user_timeout",
+        "keepalives_idle", NULL};
+    const char *const values[] = {store->url,   options, "watchword", "UTF8",
+                                  user_timeout, "10",    NULL};
+    return PQconnectStartParams(keys, values, 1);
+}
+
+static bool prepare_all(PGconn *pg, uint64_t deadline_ns)
+{
+    char name[8];
+    for (unsigned i = 0; i < PG_STATEMENTS; i++) {
+        snprintf(name, sizeof name, "w%u", i);
+        if (PQsendPrepare(pg, name, PG_SQL[i], 0, NULL) != 1)
+            return false;
+    }
+    if (PQpipelineSync(pg) != 1 || !flush(pg, deadline_ns))
+        return false;
+    bool ok = true;
+    for (unsigned i = 0; i < PG_STATEMENTS; i++) {
+        PGresult *res = NULL, *end = NULL;
+        if (!next_result(pg, deadline_ns, &res) || !next_result(pg, deadline_ns, &end))
+            return false;
+        if (ok && PQresultStatus(res) != PGRES_COMMAND_OK) {
+            ok = false;
+            (void)result_failure(res);
+        }
+        PQclear(res);
+        PQclear(end);
+    }
+    PGresult *sync = NULL;
+    if (!next_result(pg, deadline_ns, &sync))
+        return false;
+    PQclear(sync);
+    return ok;
+}
+
+/* Doubles up to the maximum, with half of it random so that instances do not come back in step. */
+static void back_off(struct pg_conn *conn)
+{
+    unsigned shift = conn->failed_attempts < 6 ? conn->failed_attempts : 6;
+    uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << shift;
+    if (ms > BACKOFF_MAX_MS)
+        ms = BACKOFF_MAX_MS;
+    uint16_t r = 0;
+    if (random_bytes(&r, sizeof r) != OK)
+        r = UINT16_MAX;
+    ms = ms / 2 + ms / 2 * r / UINT16_MAX;
+    conn->failed_attempts++;
+    conn->next_try_ns = clock_mono_ns() + ms * NS_PER_MS;
+}
+
+enum err pg_connect(struct pg_conn *conn)
+{
+    if (clock_mono_ns() < conn->next_try_ns)
+        return store_fail(ERR_UNAVAILABLE, "postgresql", "not connected");
+    uint64_t deadline = clock_mono_ns() + conn->base.store->timeout_ms * NS_PER_MS;
+    conn->pg = begin_connecting(conn->base.store);
+    bool ok = conn->pg != NULL && PQstatus(conn->pg) != CONNECTION_BAD &&
+              finish_connecting(conn->pg, deadline) && PQsetnonblocking(conn->pg, 1) == 0 &&
+              PQenterPipelineMode(conn->pg) == 1;
+    if (!ok) {
+        back_off(conn);
+        return link_failure(conn, "cannot connect to postgresql");
+    }
+    if (!prepare_all(conn->pg, deadline)) {
+        back_off(conn);
+        if (PQstatus(conn->pg) != CONNECTION_OK)
+            return link_failure(conn, "cannot prepare statements");
+        pg_disconnect(conn); /* the message is that of the statement that failed */
+        return ERR_UNAVAILABLE;
+    }
+    conn->failed_attempts = 0;
+    return OK;
+}
+
+/* A server that went away while this connection was idle has left an end-of-file to be read: better
+ * found before an operation is sent than after. */
+static bool still_there(PGconn *pg)
+{
+    struct pollfd fd = {.fd = PQsocket(pg), .events = POLLIN};
+    if (poll(&fd, 1, 0) == 0)
+        return true;
+    return PQconsumeInput(pg) == 1 && PQstatus(pg) == CONNECTION_OK;
+}
+
+/* ---- running ---- */
+
+static bool send_calls(PGconn *pg, const struct pg_call *calls, unsigned n, uint64_t deadline_ns)
+{
+    static const int binary[PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    char name[8];
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "w%u", calls[i].statement);
+        if (PQsendQueryPrepared(pg, name, calls[i].count, calls[i].values, calls[i].lengths, binary,
+                                1) != 1)
+            return false;
+    }
+    return PQpipelineSync(pg) == 1 && flush(pg, deadline_ns);
+}
+
+static void clear_all(PGresult **results, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        PQclear(results[i]);
+        results[i] = NULL;
+    }
+}
+
+/* The answers, then the sync: the transaction is over, one way or the other. */
+static enum err receive(struct pg_conn *conn, unsigned n, uint64_t deadline_ns, PGresult **results)
+{
+    enum err e = OK;
+    for (unsigned i = 0; i < n; i++) {
+        PGresult *end = NULL;
+        if (!next_result(conn->pg, deadline_ns, &results[i]) ||
+            !next_result(conn->pg, deadline_ns, &end))
+            return link_failure(conn, "postgresql did not answer");
+        PQclear(end);
+        ExecStatusType status = PQresultStatus(results[i]);
+        if (e == OK && status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+            e = result_failure(results[i]);
+    }
+    PGresult *sync CLEANUP(cleanup_result) = NULL;
+    if (!next_result(conn->pg, deadline_ns, &sync))
+        return link_failure(conn, "postgresql did not answer");
+    if (PQresultStatus(sync) == PGRES_PIPELINE_SYNC)
+        return e;
+    /* The implicit COMMIT itself failed, or the connection did. */
+    if (e == OK)
+        e = result_failure(sync);
+    pg_disconnect(conn);
+    return e;
+}
+
+enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n, PGresult **results)
+{
+    if (conn->pg != NULL && !still_there(conn->pg))
+        pg_disconnect(conn);
+    if (conn->pg == NULL)
+        TRY(pg_connect(conn));
+    uint64_t deadline =
+        clock_mono_ns() + (conn->base.store->timeout_ms + ANSWER_MARGIN_MS) * NS_PER_MS;
+    memset(results, 0, n * sizeof *results);
+    if (!send_calls(conn->pg, calls, n, deadline))
+        return link_failure(conn, "cannot send to postgresql");
+    enum err e = receive(conn, n, deadline, results);
+    if (e != OK)
+        clear_all(results, n);
+    return e;
+}

@@ -1,0 +1,365 @@
+/*
+ * sqlite.c: connection, transactions and migrations of the SQLite store. WAL with synchronous=FULL:
+ * what was answered survives a power cut. The operations are in sqlite_login.c and
+ * sqlite_sessions.c.
+ */
+#include "store/sqlite.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
+
+static const char *const SQL[SQ_STATEMENTS] = {
+    [SQ_BEGIN] = "BEGIN IMMEDIATE",
+    [SQ_COMMIT] = "COMMIT",
+    [SQ_ROLLBACK] = "ROLLBACK",
+    [SQ_IDEMPOTENCY_FIND] =
+        "SELECT user_id FROM idempotency_keys WHERE key_digest = ?1 AND created_at > ?2",
+    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys VALUES (?1, ?2, ?3)",
+    [SQ_CREDENTIAL_PUT] =
+        "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+    [SQ_CREDENTIAL_BY_EMAIL] = "SELECT user_id, status = 'active', password_hash FROM credentials"
+                               " WHERE tenant_id = ?1 AND email = ?2",
+    [SQ_CREDENTIAL_IS_ACTIVE] = "SELECT 1 FROM credentials"
+                                " WHERE tenant_id = ?1 AND user_id = ?2 AND status = 'active'",
+    [SQ_CREDENTIAL_REHASH] = "UPDATE credentials SET password_hash = ?4, updated_at = ?5"
+                             " WHERE tenant_id = ?1 AND user_id = ?2 AND password_hash = ?3",
+    [SQ_THROTTLE_FIND] = "SELECT failures, window_started_at, locked_until FROM login_throttle"
+                         " WHERE tenant_id = ?1 AND identity_digest = ?2",
+    [SQ_THROTTLE_RESERVE] =
+        "INSERT OR REPLACE INTO login_throttle"
+        " (tenant_id, identity_digest, failures, window_started_at, locked_until)"
+        " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [SQ_THROTTLE_REFUND] = "UPDATE login_throttle SET failures = max(failures - 1, 0),"
+                           " locked_until = CASE WHEN failures <= ?4 THEN NULL"
+                           " ELSE locked_until END"
+                           " WHERE tenant_id = ?1 AND identity_digest = ?2"
+                           " AND window_started_at = ?3",
+    [SQ_THROTTLE_CLEAR] =
+        "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
+    [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"
+                       " opened_at, rotated_at, idle_expires_at, absolute_expires_at, client_ip,"
+                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
+    [SQ_SESSION_EVICT] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = 'session_limit',"
+                         " sealed_successor = NULL WHERE id IN (SELECT id FROM sessions"
+                         " WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
+                         " ORDER BY opened_at DESC, id DESC LIMIT -1 OFFSET ?4)",
+    [SQ_SESSION_FIND] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
+                        " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
+                        " token_digest, sealed_successor, revoked_at FROM sessions WHERE id = ?1",
+    [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
+                          " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
+                          " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
+    [SQ_SESSION_END] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
+                       " sealed_successor = NULL WHERE id = ?2 AND " LIVE,
+    [SQ_SESSION_END_OWN] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
+                           " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
+                           " AND user_id = ?5 AND " LIVE,
+    [SQ_SESSION_END_ALL] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?4,"
+                           " sealed_successor = NULL WHERE tenant_id = ?2 AND user_id = ?3"
+                           " AND " LIVE,
+    [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
+                        " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
+                        " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
+                        " ORDER BY opened_at DESC, id DESC LIMIT ?4",
+};
+
+enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
+{
+    const char *detail = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_PERM:
+    case SQLITE_PROTOCOL:
+    case SQLITE_NOMEM:
+        return store_fail(ERR_UNAVAILABLE, what, detail);
+    default:
+        return store_fail(ERR_INTERNAL, what, detail);
+    }
+}
+
+enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
+{
+    static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                                "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+    sqlite3 *db = NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
+    int rc = sqlite3_open_v2(store->url, &db, flags, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_busy_timeout(db, (int)store->timeout_ms);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, setup, NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        enum err e = sqlite_failure(db, rc, "cannot open the database");
+        sqlite3_close(db);
+        return e == ERR_INTERNAL ? ERR_UNAVAILABLE : e;
+    }
+    *out = db;
+    return OK;
+}
+
+static enum err conn_open(struct store *store, struct store_conn **out)
+{
+    struct sqlite_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL)
+        return ERR_INTERNAL;
+    conn->base.store = store;
+    *out = &conn->base;
+    return OK;
+}
+
+static void disconnect(struct sqlite_conn *conn)
+{
+    for (unsigned i = 0; i < SQ_STATEMENTS; i++) {
+        sqlite3_finalize(conn->statements[i]);
+        conn->statements[i] = NULL;
+    }
+    sqlite3_close(conn->db);
+    conn->db = NULL;
+}
+
+static void conn_close(struct store_conn *base)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    disconnect(conn);
+    free(conn);
+}
+
+sqlite3_stmt *sqlite_use(struct sqlite_conn *conn, enum sqlite_statement which)
+{
+    sqlite3_stmt **st = &conn->statements[which];
+    if (*st == NULL)
+        (void)sqlite3_prepare_v3(conn->db, SQL[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
+    return *st;
+}
+
+enum err sqlite_step(struct sqlite_conn *conn, sqlite3_stmt *st, bool *row)
+{
+    if (st == NULL)
+        return sqlite_failure(conn->db, sqlite3_errcode(conn->db), "prepare");
+    int rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW) {
+        *row = true;
+        return OK;
+    }
+    enum err e = rc == SQLITE_DONE ? OK : sqlite_failure(conn->db, rc, sqlite3_sql(st));
+    sqlite3_reset(st);
+    sqlite3_clear_bindings(st);
+    if (e == OK)
+        *row = false;
+    return e;
+}
+
+enum err sqlite_run(struct sqlite_conn *conn, sqlite3_stmt *st, int64_t *changes)
+{
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    if (changes != NULL)
+        *changes = sqlite3_changes64(conn->db);
+    return OK;
+}
+
+static enum err start(struct sqlite_conn *conn)
+{
+    if (conn->db == NULL)
+        TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    conn->broken = false;
+    enum err e = sqlite_run(conn, sqlite_use(conn, SQ_BEGIN), NULL);
+    if (e != OK)
+        disconnect(conn); /* begin anew next time: the file may have been replaced or healed */
+    return e;
+}
+
+static enum err finish(struct sqlite_conn *conn)
+{
+    enum err e = ERR_UNAVAILABLE;
+    if (!conn->broken)
+        e = sqlite_run(conn, sqlite_use(conn, SQ_COMMIT), NULL);
+    if (e != OK) {
+        /* Closing rolls back whatever is still open and forgets what a failed COMMIT left behind.
+         */
+        disconnect(conn);
+        return ERR_UNAVAILABLE;
+    }
+    return OK;
+}
+
+enum err sqlite_begin(struct sqlite_conn *conn)
+{
+    if (!conn->in_batch)
+        return start(conn);
+    return conn->broken ? ERR_UNAVAILABLE : OK;
+}
+
+enum err sqlite_end(struct sqlite_conn *conn, enum err e)
+{
+    /* A fault may have left half an operation behind, or have rolled all of it back. */
+    if (e == ERR_UNAVAILABLE || e == ERR_INTERNAL)
+        conn->broken = true;
+    if (conn->in_batch)
+        return e;
+    enum err end = finish(conn);
+    return e != OK ? e : end;
+}
+
+static enum err batch_begin(struct store_conn *base)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(start(conn));
+    conn->in_batch = true;
+    return OK;
+}
+
+static enum err batch_end(struct store_conn *base)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    conn->in_batch = false;
+    return finish(conn);
+}
+
+struct uuid sqlite_column_id(sqlite3_stmt *st, int at)
+{
+    struct uuid id = {{0}};
+    if (sqlite3_column_bytes(st, at) == (int)sizeof id.b)
+        memcpy(id.b, sqlite3_column_blob(st, at), sizeof id.b);
+    return id;
+}
+
+void sqlite_column_str(sqlite3_stmt *st, int at, char *out, size_t cap)
+{
+    const unsigned char *s = sqlite3_column_text(st, at);
+    text_copy(out, cap, s != NULL ? (const char *)s : "", (size_t)sqlite3_column_bytes(st, at));
+}
+
+/* ---- migrations ---- */
+
+static enum err exec(sqlite3 *db, const char *sql)
+{
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? OK : sqlite_failure(db, rc, "migration");
+}
+
+static enum err query_version(sqlite3 *db, unsigned *out)
+{
+    static const char sql[] = "SELECT coalesce(max(version), 0) FROM migrations";
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (rc == SQLITE_ERROR && strstr(sqlite3_errmsg(db), "no such table") != NULL) {
+        *out = 0;
+        return OK;
+    }
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(st);
+    enum err e = rc == SQLITE_ROW ? OK : sqlite_failure(db, rc, "cannot read the version");
+    if (e == OK)
+        *out = (unsigned)sqlite3_column_int(st, 0);
+    sqlite3_finalize(st);
+    return e;
+}
+
+static enum err record(sqlite3 *db, const struct store_migration *m)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(db, "INSERT INTO migrations VALUES (?1, ?2, ?3)", -1, &st, NULL);
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_int64(st, 1, m->version);
+        sqlite_bind_str(st, 2, m->name);
+        sqlite3_bind_int64(st, 3, clock_unix_ms());
+        rc = sqlite3_step(st);
+    }
+    sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? OK : sqlite_failure(db, rc, "migration");
+}
+
+static enum err apply_all(sqlite3 *db, store_migration_note *note, void *arg,
+                          struct store_version *out)
+{
+    static const char table[] =
+        "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY,"
+        " name TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
+    unsigned version = 0;
+    TRY(exec(db, table));
+    TRY(query_version(db, &version));
+    if (version > STORE_MIGRATION_COUNT)
+        return ERR_CONFLICT;
+    for (unsigned v = version; v < STORE_MIGRATION_COUNT; v++) {
+        const struct store_migration *m = &STORE_MIGRATIONS_SQLITE[v];
+        TRY(exec(db, m->sql));
+        TRY(record(db, m));
+        note(arg, m->version, m->name);
+    }
+    *out = (struct store_version){STORE_MIGRATION_COUNT, STORE_MIGRATION_COUNT};
+    return OK;
+}
+
+static enum err migrate(struct store *store, store_migration_note *note, void *arg,
+                        struct store_version *out)
+{
+    sqlite3 *db = NULL;
+    TRY(sqlite_connect(store, true, &db));
+    enum err e = exec(db, "BEGIN EXCLUSIVE");
+    if (e == OK)
+        e = apply_all(db, note, arg, out);
+    if (e == OK)
+        e = exec(db, "COMMIT");
+    sqlite3_close(db); /* rolls back what is not committed */
+    return e;
+}
+
+static enum err read_version(struct store *store, struct store_version *out)
+{
+    sqlite3 *db = NULL;
+    struct store_version v = {0, STORE_MIGRATION_COUNT};
+    TRY(sqlite_connect(store, false, &db));
+    enum err e = query_version(db, &v.database);
+    sqlite3_close(db);
+    if (e == OK)
+        *out = v;
+    return e;
+}
+
+/* A transaction as the operations use one, so that a full or read-only disk shows. */
+static enum err probe(struct store_conn *base)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    unsigned version = 0;
+    TRY(start(conn));
+    enum err e = query_version(conn->db, &version);
+    if (e != OK)
+        conn->broken = true;
+    enum err end = finish(conn);
+    if (e != OK || end != OK)
+        return e != OK ? e : end;
+    return version == STORE_MIGRATION_COUNT ? OK : ERR_CONFLICT;
+}
+
+const struct store_ops STORE_SQLITE = {
+    .kind = "sqlite",
+    .single_writer = true,
+    .migrate = migrate,
+    .read_version = read_version,
+    .conn_open = conn_open,
+    .conn_close = conn_close,
+    .batch_begin = batch_begin,
+    .batch_end = batch_end,
+    .probe = probe,
+    .register_credential = sqlite_register,
+    .login_begin = sqlite_login_begin,
+    .login_refund = sqlite_login_refund,
+    .login_finish = sqlite_login_finish,
+    .rotate = sqlite_rotate,
+    .end_session = sqlite_end_session,
+    .end_sessions = sqlite_end_sessions,
+    .list_sessions = sqlite_list_sessions,
+};

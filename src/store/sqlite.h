@@ -1,0 +1,103 @@
+/* sqlite.h: the connection of the SQLite store. Private to store/sqlite*.c. */
+#ifndef WW_STORE_SQLITE_H
+#define WW_STORE_SQLITE_H
+
+#include <sqlite3.h>
+
+#include "store/ops.h"
+
+enum sqlite_statement {
+    SQ_BEGIN,
+    SQ_COMMIT,
+    SQ_ROLLBACK,
+    SQ_IDEMPOTENCY_FIND,
+    SQ_IDEMPOTENCY_PUT,
+    SQ_CREDENTIAL_PUT,
+    SQ_CREDENTIAL_BY_EMAIL,
+    SQ_CREDENTIAL_IS_ACTIVE,
+    SQ_CREDENTIAL_REHASH,
+    SQ_THROTTLE_FIND,
+    SQ_THROTTLE_RESERVE,
+    SQ_THROTTLE_REFUND,
+    SQ_THROTTLE_CLEAR,
+    SQ_SESSION_PUT,
+    SQ_SESSION_EVICT,
+    SQ_SESSION_FIND,
+    SQ_SESSION_ROTATE,
+    SQ_SESSION_END,
+    SQ_SESSION_END_OWN,
+    SQ_SESSION_END_ALL,
+    SQ_SESSION_LIST,
+    SQ_STATEMENTS,
+};
+
+struct sqlite_conn {
+    struct store_conn base;
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQ_STATEMENTS];
+    bool in_batch;
+    bool broken; /* something failed inside the transaction: it can only be rolled back */
+};
+
+/* Opens the file; create makes it. */
+MUST_USE enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out);
+
+/* The kind of an SQLite result code, with the message kept for the log. */
+MUST_USE enum err sqlite_failure(sqlite3 *db, int rc, const char *what);
+
+/* One transaction: begin, the operation, and its end with the outcome so far. Inside a batch the
+ * batch's transaction is the one. */
+MUST_USE enum err sqlite_begin(struct sqlite_conn *conn);
+MUST_USE enum err sqlite_end(struct sqlite_conn *conn, enum err e);
+
+/* A prepared statement ready for binding; NULL if it cannot be prepared. */
+sqlite3_stmt *sqlite_use(struct sqlite_conn *conn, enum sqlite_statement which);
+
+/* Runs to the next row. *row tells whether there is one; after the last the statement is reset. */
+MUST_USE enum err sqlite_step(struct sqlite_conn *conn, sqlite3_stmt *st, bool *row);
+
+/* Runs a statement that gives no rows; *changes may be NULL. */
+MUST_USE enum err sqlite_run(struct sqlite_conn *conn, sqlite3_stmt *st, int64_t *changes);
+
+/* ---- sqlite_login.c ---- */
+enum err sqlite_register(struct store_conn *base, const struct store_credential *c,
+                         const uint8_t *idempotency_digest, struct uuid *user_id);
+enum err sqlite_login_begin(struct store_conn *base, const struct store_login_request *request,
+                            struct store_login *out);
+enum err sqlite_login_refund(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, int64_t window_started_at,
+                             unsigned threshold);
+enum err sqlite_login_finish(struct store_conn *base, const struct store_new_session *session);
+
+/* ---- sqlite_sessions.c ---- */
+enum err sqlite_rotate(struct store_conn *base, const struct store_rotation *rotation,
+                       struct store_rotation_result *out);
+enum err sqlite_end_session(struct store_conn *base, const struct uuid *session_id,
+                            const struct uuid *tenant_id, const struct uuid *user_id,
+                            const char *reason);
+enum err sqlite_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                             const struct uuid *user_id, const char *reason, uint64_t *ended);
+enum err sqlite_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                              const struct uuid *user_id, struct store_session *out, size_t max,
+                              size_t *count);
+
+/* ---- binding and reading; columns and parameters count as SQLite counts them ---- */
+static inline void sqlite_bind_id(sqlite3_stmt *st, int at, const struct uuid *id)
+{
+    sqlite3_bind_blob(st, at, id->b, sizeof id->b, SQLITE_STATIC);
+}
+
+static inline void sqlite_bind_digest(sqlite3_stmt *st, int at, const uint8_t *digest)
+{
+    sqlite3_bind_blob(st, at, digest, STORE_DIGEST_LEN, SQLITE_STATIC);
+}
+
+static inline void sqlite_bind_str(sqlite3_stmt *st, int at, const char *s)
+{
+    sqlite3_bind_text(st, at, s, -1, SQLITE_STATIC);
+}
+
+struct uuid sqlite_column_id(sqlite3_stmt *st, int at);
+void sqlite_column_str(sqlite3_stmt *st, int at, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,200 @@
+/* sqlite_sessions.c: rotating, ending and listing sessions, on SQLite. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "store/sqlite.h"
+
+/* The columns that SQ_SESSION_FIND and SQ_SESSION_LIST begin with. */
+static void read_session(sqlite3_stmt *st, struct store_session *out)
+{
+    out->tenant_id = sqlite_column_id(st, 0);
+    out->user_id = sqlite_column_id(st, 1);
+    out->generation = (uint32_t)sqlite3_column_int64(st, 2);
+    out->opened_at = sqlite3_column_int64(st, 3);
+    out->rotated_at = sqlite3_column_int64(st, 4);
+    out->idle_expires_at = sqlite3_column_int64(st, 5);
+    out->absolute_expires_at = sqlite3_column_int64(st, 6);
+    sqlite_column_str(st, 7, out->client_ip, sizeof out->client_ip);
+    sqlite_column_str(st, 8, out->user_agent, sizeof out->user_agent);
+}
+
+struct found {
+    bool exists;
+    bool revoked;
+    bool digest_matches;
+};
+
+static enum err find(struct sqlite_conn *conn, const struct store_rotation *r,
+                     struct store_rotation_result *out, struct found *found)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_FIND);
+    sqlite_bind_id(st, 1, &r->session_id);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    found->exists = row;
+    if (row) {
+        out->session.id = r->session_id;
+        read_session(st, &out->session);
+        /* A digest of a secret, not a secret: nothing is learnt from how long this takes. */
+        found->digest_matches =
+            sqlite3_column_bytes(st, 9) == STORE_DIGEST_LEN &&
+            memcmp(sqlite3_column_blob(st, 9), r->token_digest, STORE_DIGEST_LEN) == 0;
+        int n = sqlite3_column_bytes(st, 10);
+        if (n > 0 && n <= STORE_SEALED_MAX) {
+            memcpy(out->sealed, sqlite3_column_blob(st, 10), (size_t)n);
+            out->sealed_len = (size_t)n;
+        }
+        found->revoked = sqlite3_column_type(st, 11) != SQLITE_NULL;
+    }
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return OK;
+}
+
+static enum store_rotated judge(const struct store_rotation *r,
+                                const struct store_rotation_result *res, const struct found *found)
+{
+    const struct store_session *s = &res->session;
+    if (!found->exists)
+        return STORE_UNKNOWN;
+    if (found->revoked)
+        return STORE_REVOKED;
+    if (s->idle_expires_at <= res->now || s->absolute_expires_at <= res->now)
+        return STORE_EXPIRED;
+    if (s->generation == r->generation)
+        return found->digest_matches ? STORE_ROTATED : STORE_UNKNOWN;
+    if (s->generation < r->generation) /* of a future that a restored backup has undone */
+        return STORE_UNKNOWN;
+    bool predecessor = s->generation - r->generation == 1;
+    if (predecessor && res->sealed_len > 0 && res->now < s->rotated_at + r->leeway_ms)
+        return STORE_RETRIED;
+    return STORE_REPLAYED;
+}
+
+static enum err advance(struct sqlite_conn *conn, const struct store_rotation *r,
+                        struct store_rotation_result *res)
+{
+    int64_t idle_end = res->now + r->idle_ms;
+    int64_t end = res->session.absolute_expires_at;
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_ROTATE);
+    sqlite_bind_id(st, 1, &r->session_id);
+    sqlite_bind_digest(st, 2, r->next_digest);
+    sqlite3_bind_blob(st, 3, r->sealed, (int)r->sealed_len, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 4, res->now);
+    sqlite3_bind_int64(st, 5, idle_end < end ? idle_end : end);
+    sqlite_bind_str(st, 6, r->client_ip);
+    sqlite_bind_str(st, 7, r->user_agent);
+    TRY(sqlite_run(conn, st, NULL));
+    res->session.generation++;
+    FAILPOINT("rotate.updated");
+    return OK;
+}
+
+static enum err end_one(struct sqlite_conn *conn, const struct uuid *id, const char *reason,
+                        int64_t now)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_END);
+    sqlite3_bind_int64(st, 1, now);
+    sqlite_bind_id(st, 2, id);
+    sqlite_bind_str(st, 3, reason);
+    return sqlite_run(conn, st, NULL);
+}
+
+static enum err rotate(struct sqlite_conn *conn, const struct store_rotation *r,
+                       struct store_rotation_result *res)
+{
+    FAILPOINT("rotate.begin");
+    struct found found = {0};
+    TRY(find(conn, r, res, &found));
+    res->outcome = judge(r, res, &found);
+    if (res->outcome == STORE_ROTATED)
+        return advance(conn, r, res);
+    if (res->outcome == STORE_REPLAYED)
+        return end_one(conn, &r->session_id, "replay_detected", res->now);
+    return OK;
+}
+
+enum err sqlite_rotate(struct store_conn *base, const struct store_rotation *rotation,
+                       struct store_rotation_result *out)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_rotation_result res = {.now = clock_unix_ms()};
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, rotate(conn, rotation, &res)));
+    *out = res;
+    return OK;
+}
+
+static enum err end_session(struct sqlite_conn *conn, const struct uuid *session_id,
+                            const struct uuid *tenant_id, const struct uuid *user_id,
+                            const char *reason)
+{
+    sqlite3_stmt *st = sqlite_use(conn, tenant_id != NULL ? SQ_SESSION_END_OWN : SQ_SESSION_END);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite_bind_id(st, 2, session_id);
+    sqlite_bind_str(st, 3, reason);
+    if (tenant_id != NULL) {
+        sqlite_bind_id(st, 4, tenant_id);
+        sqlite_bind_id(st, 5, user_id);
+    }
+    int64_t changes = 0;
+    TRY(sqlite_run(conn, st, &changes));
+    return changes == 1 ? OK : ERR_NOT_FOUND;
+}
+
+enum err sqlite_end_session(struct store_conn *base, const struct uuid *session_id,
+                            const struct uuid *tenant_id, const struct uuid *user_id,
+                            const char *reason)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(sqlite_begin(conn));
+    return sqlite_end(conn, end_session(conn, session_id, tenant_id, user_id, reason));
+}
+
+enum err sqlite_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                             const struct uuid *user_id, const char *reason, uint64_t *ended)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(sqlite_begin(conn));
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_END_ALL);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite_bind_id(st, 2, tenant_id);
+    sqlite_bind_id(st, 3, user_id);
+    sqlite_bind_str(st, 4, reason);
+    int64_t changes = 0;
+    TRY(sqlite_end(conn, sqlite_run(conn, st, &changes)));
+    *ended = (uint64_t)changes;
+    return OK;
+}
+
+static enum err list(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                     const struct uuid *user_id, struct store_session *out, size_t max,
+                     size_t *count)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_LIST);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite_bind_id(st, 2, tenant_id);
+    sqlite_bind_id(st, 3, user_id);
+    sqlite3_bind_int64(st, 4, (int64_t)max);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    for (*count = 0; row; (*count)++) {
+        read_session(st, &out[*count]);
+        out[*count].id = sqlite_column_id(st, 9);
+        TRY(sqlite_step(conn, st, &row));
+    }
+    return OK;
+}
+
+enum err sqlite_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                              const struct uuid *user_id, struct store_session *out, size_t max,
+                              size_t *count)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    size_t n = 0;
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, list(conn, tenant_id, user_id, out, max, &n)));
+    *count = n;
+    return OK;
+}

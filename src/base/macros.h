@@ -14,7 +14,7 @@
 
 /* Moves a pointer out of an owned variable: the value, and the variable is NULL afterwards. */
 #define TAKE(p)                                                                                    \
-    ({                                                                                             \
+    __extension__({                                                                                \
         __typeof__(p) *ww_from = &(p);                                                             \
         __typeof__(p) ww_taken = *ww_from;                                                         \
         *ww_from = NULL;                                                                           \

@@ -22,7 +22,7 @@ enum err secret_open(size_t len, struct secret *out)
     /* Locking may be over RLIMIT_MEMLOCK; the service still works, swap is then the risk. */
     (void)mlock(p, size);
     (void)madvise(p, size, MADV_DONTDUMP);
-    *out = (struct secret){.data = p, .len = len};
+    *out = (struct secret){.data = p, .len = len, .mapped = size};
     return OK;
 }
 
@@ -39,8 +39,8 @@ void secret_close(struct secret *s)
 {
     if (s == NULL || s->data == NULL)
         return;
-    OPENSSL_cleanse(s->data, s->len);
-    munmap(s->data, mapped_size(s->len));
+    OPENSSL_cleanse(s->data, s->mapped);
+    munmap(s->data, s->mapped);
     *s = (struct secret){0};
 }
 

@@ -262,9 +262,10 @@ static void wipe_and_free(void *body)
 static struct MHD_Response *make_response(struct http_request *request)
 {
     struct http_answer *a = &request->answer;
+    static char nothing[] = "";
     struct MHD_Response *response;
     if (a->body_lasts || a->body == NULL)
-        response = MHD_create_response_from_buffer(a->body_len, a->body != NULL ? a->body : "",
+        response = MHD_create_response_from_buffer(a->body_len, a->body != NULL ? a->body : nothing,
                                                    MHD_RESPMEM_PERSISTENT);
     else
         response = MHD_create_response_from_buffer_with_free_callback(
@@ -474,6 +475,8 @@ void http_quiesce(struct http_server *server)
 {
     atomic_store_explicit(&server->quiescing, true, memory_order_relaxed);
     server->listener = MHD_quiesce_daemon(server->daemon);
+    /* Closing it has to wait for the daemon's end; refusing connections need not. */
+    shutdown(server->listener, SHUT_RDWR);
 }
 
 unsigned http_in_flight(const struct http_server *server)

@@ -24,7 +24,7 @@
 #define HTTP_BODY_MAX ((size_t)16 * 1024)
 #define HTTP_TRACE_ID_MAX 64
 #define HTTP_AGENT_MAX 256
-#define HTTP_HEADERS_MAX 8
+#define HTTP_HEADERS_MAX 12
 
 struct MHD_Connection;
 struct http_server;

@@ -1,0 +1,195 @@
+#include "boot.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "base/text.h"
+
+#define GENERATED_BITS 2048
+#define GENERATED_SECRET_LEN 32
+#define GENERATED_KEY_NAME "signing-key.pem"
+
+static void file_problem(struct config *config, const char *name, const char *path, enum err e)
+{
+    if (e == ERR_FORBIDDEN)
+        config_problem(config, name, "%s must be a file of this user's with mode 0600", path);
+    else
+        config_problem(config, name, "%s cannot be used (%s)", path, err_name(e));
+}
+
+/* ---- the service secret ---- */
+
+static enum err generate_secret(const char *path)
+{
+    uint8_t raw[GENERATED_SECRET_LEN];
+    char hex[2 * GENERATED_SECRET_LEN + 1];
+    TRY(random_bytes(raw, sizeof raw));
+    hex_encode(raw, sizeof raw, hex);
+    enum err e = file_create_private(path, hex, sizeof hex - 1);
+    secret_wipe(raw, sizeof raw);
+    secret_wipe(hex, sizeof hex);
+    return e == ERR_CONFLICT ? OK : e; /* somebody else was faster: theirs will do */
+}
+
+/* May leave the secret empty if nothing may be generated. */
+static void find_secret(struct config *config, bool may_generate)
+{
+    char path[CONFIG_PATH_MAX + 32];
+    if (config->service_secret.len > 0 || config->production)
+        return;
+    snprintf(path, sizeof path, "%s/service-secret", config->data_dir);
+    enum err e = file_read_private(path, SECRET_MAX, &config->service_secret);
+    if (e == ERR_NOT_FOUND && !may_generate)
+        return;
+    if (e == ERR_NOT_FOUND) {
+        e = file_make_dir(config->data_dir);
+        if (e == OK)
+            e = generate_secret(path);
+        if (e == OK)
+            e = file_read_private(path, SECRET_MAX, &config->service_secret);
+    }
+    if (e != OK)
+        file_problem(config, "DATA_DIR", path, e);
+}
+
+static void open_keys(struct config *config, struct boot *boot)
+{
+    if (config->service_secret.len == 0)
+        return;
+    enum err e = service_keys_open(&config->service_secret, &config->service_secret_previous,
+                                   &boot->keys);
+    if (e != OK)
+        config_problem(config, "SERVICE_SECRET", "cannot be used (%s)", err_name(e));
+}
+
+/* ---- the signing key ---- */
+
+/* The one *.pem in KEYS_DIR: how many there are, and the path of the last. */
+static unsigned find_pem(const char *dir, char path[CONFIG_PATH_MAX + 280])
+{
+    DIR *d = opendir(dir);
+    unsigned count = 0;
+    if (d == NULL)
+        return 0;
+    for (struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
+        size_t len = strlen(entry->d_name);
+        if (len > 4 && strcmp(entry->d_name + len - 4, ".pem") == 0) {
+            snprintf(path, CONFIG_PATH_MAX + 280, "%s/%s", dir, entry->d_name);
+            count++;
+        }
+    }
+    closedir(d);
+    return count;
+}
+
+static enum err generate_key(const char *dir)
+{
+    char path[CONFIG_PATH_MAX + 32];
+    struct secret pem CLEANUP(secret_close) = {0};
+    snprintf(path, sizeof path, "%s/" GENERATED_KEY_NAME, dir);
+    TRY(file_make_dir(dir));
+    TRY(keyring_generate(GENERATED_BITS, &pem));
+    enum err e = file_create_private(path, pem.data, pem.len);
+    return e == ERR_CONFLICT ? OK : e;
+}
+
+static void find_key(struct config *config, bool may_generate)
+{
+    char path[CONFIG_PATH_MAX + 280];
+    const char *dir = config->keys_dir;
+    if (config->jwt_private_key.len > 0)
+        return;
+    unsigned count = find_pem(dir, path);
+    if (count == 0 && may_generate && !config->production) {
+        enum err e = generate_key(dir);
+        if (e != OK) {
+            file_problem(config, "KEYS_DIR", dir, e);
+            return;
+        }
+        count = find_pem(dir, path);
+    }
+    if (count > 1)
+        config_problem(config, "KEYS_DIR", "%s holds %u keys; one is expected", dir, count);
+    else if (count == 0 && config->production)
+        config_problem(config, "KEYS_DIR", "%s holds no key (*.pem)", dir);
+    if (count != 1)
+        return;
+    enum err e = file_read_private(path, KEYRING_PEM_MAX, &config->jwt_private_key);
+    if (e != OK)
+        file_problem(config, "KEYS_DIR", path, e);
+}
+
+static void open_ring(struct config *config, struct boot *boot)
+{
+    if (config->jwt_private_key.len == 0)
+        return;
+    const struct keyring_source source = {.private_pem = &config->jwt_private_key,
+                                          .kid = config->jwt_kid,
+                                          .previous_public_pem = &config->jwt_previous_key,
+                                          .previous_kid = config->jwt_previous_kid};
+    const char *why = NULL;
+    if (keyring_open(&source, &boot->ring, &why) != OK)
+        config_problem(config, "JWT_PRIVATE_KEY_PEM", "%s", why);
+}
+
+/* ---- memory ---- */
+
+static uint64_t read_limit(const char *path)
+{
+    uint64_t limit = UINT64_MAX;
+    char line[32] = "";
+    FILE *f = fopen(path, "re"); /* cgroup files have no size to go by */
+    if (f == NULL)
+        return UINT64_MAX;
+    bool read = fgets(line, sizeof line, f) != NULL;
+    fclose(f);
+    /* "max" is not a number: no limit. */
+    if (!read || decimal_parse(line, strcspn(line, "\n"), 0, UINT64_MAX, &limit) != OK)
+        return UINT64_MAX;
+    return limit;
+}
+
+uint64_t boot_memory_limit(void)
+{
+    static const char *const cgroups[] = {"/sys/fs/cgroup/memory.max",
+                                          "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    uint64_t limit = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < ARRAY_LEN(cgroups); i++) {
+        uint64_t cgroup = read_limit(cgroups[i]);
+        if (cgroup < limit)
+            limit = cgroup;
+    }
+    return limit;
+}
+
+static void check_memory(struct config *config)
+{
+    uint64_t needed = (uint64_t)config->max_concurrent_hashes * config->password.arena_kib * 1024;
+    uint64_t limit = boot_memory_limit();
+    if (needed >= limit)
+        config_problem(config, "MAX_CONCURRENT_HASHES",
+                       "x ARGON_MEMORY_KB needs %llu MiB; there are %llu",
+                       (unsigned long long)(needed >> 20), (unsigned long long)(limit >> 20));
+}
+
+void boot_open(struct config *config, bool may_generate, struct boot *out)
+{
+    *out = (struct boot){0};
+    check_memory(config);
+    find_secret(config, may_generate);
+    find_key(config, may_generate);
+    open_keys(config, out);
+    open_ring(config, out);
+}
+
+void boot_close(struct boot *boot)
+{
+    service_keys_close(boot->keys);
+    keyring_close(boot->ring);
+    *boot = (struct boot){0};
+}

@@ -1,0 +1,105 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "boot.h"
+#include "config.h"
+#include "store/store.h"
+
+_Bool print_problems(const struct config *config)
+{
+    for (unsigned i = 0; i < config->problem_count; i++)
+        fprintf(stderr, "watchword: %s %s\n", config->problems[i].name, config->problems[i].text);
+    return config->problem_count > 0;
+}
+
+/* ---- check ---- */
+
+int command_check(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 0) {
+        fprintf(stderr, "watchword: check takes no arguments\n");
+        return 2;
+    }
+    struct config config CLEANUP(config_close);
+    struct boot boot CLEANUP(boot_close);
+    config_read(&config);
+    boot_open(&config, false, &boot);
+    const char *why = NULL;
+    if (boot.ring != NULL && keyring_check_deep(boot.ring, &why) != OK)
+        config_problem(&config, "JWT_PRIVATE_KEY_PEM", "%s", why != NULL ? why : "cannot be used");
+    if (print_problems(&config))
+        return 1;
+    printf("configuration: ok\n");
+    printf("signing key:   %s\n",
+           boot.ring != NULL ? keyring_active_kid(boot.ring) : "will be generated");
+    return 0;
+}
+
+/* ---- migrate ---- */
+
+static void print_step(void *arg, unsigned version, const char *name)
+{
+    (void)arg;
+    printf("applied %04u %s\n", version, name);
+}
+
+static int report_failure(const struct store *store, enum err e)
+{
+    fprintf(stderr, "watchword: %s: %s (%s)\n", store_kind(store), store_last_error(), err_name(e));
+    return 1;
+}
+
+static int migrate(struct store *store)
+{
+    struct store_version version;
+    enum err e = store_migrate(store, print_step, NULL, &version);
+    if (e != OK)
+        return report_failure(store, e);
+    printf("%s: at version %u\n", store_kind(store), version.database);
+    return 0;
+}
+
+static int migrate_status(struct store *store)
+{
+    struct store_version version;
+    enum err e = store_read_version(store, &version);
+    if (e != OK)
+        return report_failure(store, e);
+    printf("%s: at version %u of %u\n", store_kind(store), version.database, version.program);
+    return version.database == version.program ? 0 : 1;
+}
+
+/* Only what concerns the database has to be right for these. */
+static int with_store(int (*work)(struct store *store))
+{
+    struct config config CLEANUP(config_close);
+    config_read(&config);
+    struct store *store = NULL;
+    const struct store_config store_config = {(const char *)config.database_url.data,
+                                              config.db_timeout_ms};
+    enum err e = store_open(&store_config, &store);
+    if (e != OK) {
+        fprintf(stderr, "watchword: DATABASE_URL must begin with sqlite:, postgres:// or "
+                        "postgresql://\n");
+        return 1;
+    }
+    if (!config.production && file_make_dir(config.data_dir) != OK)
+        fprintf(stderr, "watchword: DATA_DIR cannot be made: %s\n", config.data_dir);
+    int code = work(store);
+    store_close(store);
+    return code;
+}
+
+int command_migrate(int argc, char **argv)
+{
+    if (argc == 0)
+        return with_store(migrate);
+    if (argc == 1 && strcmp(argv[0], "--status") == 0)
+        return with_store(migrate_status);
+    fprintf(stderr, "watchword: usage: watchword migrate [--status]\n");
+    return 2;
+}

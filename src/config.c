@@ -1,0 +1,388 @@
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/encode.h"
+#include "base/file.h"
+#include "base/text.h"
+
+extern char **environ;
+
+#define SECRET_FILE_MAX ((size_t)32 * 1024)
+
+void config_problem(struct config *config, const char *name, const char *fmt, ...)
+{
+    if (config->problem_count == CONFIG_PROBLEMS_MAX)
+        return;
+    struct config_problem *p = &config->problems[config->problem_count++];
+    p->name = name;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(p->text, sizeof p->text, fmt, args);
+    va_end(args);
+}
+
+/* ---- single values ---- */
+
+/* NULL if unset; an empty value counts as unset, as compose files write it. */
+static const char *value_of(const char *name)
+{
+    const char *v = getenv(name);
+    return v != NULL && v[0] != '\0' ? v : NULL;
+}
+
+static const char *string(const char *name, const char *fallback)
+{
+    const char *v = value_of(name);
+    return v != NULL ? v : fallback;
+}
+
+static uint64_t number(struct config *c, const char *name, uint64_t fallback, uint64_t min,
+                       uint64_t max)
+{
+    const char *v = value_of(name);
+    uint64_t n = 0;
+    if (v == NULL)
+        return fallback;
+    if (decimal_parse(v, strlen(v), min, max, &n) == OK)
+        return n;
+    config_problem(c, name, "must be a whole number from %llu to %llu", (unsigned long long)min,
+                   (unsigned long long)max);
+    return fallback;
+}
+
+static unsigned small(struct config *c, const char *name, unsigned fallback, unsigned min,
+                      unsigned max)
+{
+    return (unsigned)number(c, name, fallback, min, max);
+}
+
+static bool boolean(struct config *c, const char *name, bool fallback)
+{
+    const char *v = value_of(name);
+    if (v == NULL)
+        return fallback;
+    if (strcmp(v, "true") == 0)
+        return true;
+    if (strcmp(v, "false") != 0)
+        config_problem(c, name, "must be true or false");
+    return false;
+}
+
+/* The position of the value in a NULL-terminated list. */
+static unsigned choice(struct config *c, const char *name, const char *const *list,
+                       unsigned fallback)
+{
+    const char *v = value_of(name);
+    if (v == NULL)
+        return fallback;
+    for (unsigned i = 0; list[i] != NULL; i++)
+        if (strcmp(v, list[i]) == 0)
+            return i;
+    char all[96];
+    struct text t = text_on(all, sizeof all);
+    for (unsigned i = 0; list[i] != NULL; i++)
+        text_put_f(&t, "%s%s", i > 0 ? ", " : "", list[i]);
+    config_problem(c, name, "must be one of: %s", all);
+    return fallback;
+}
+
+static void path(struct config *c, const char *name, const char *fallback, char *out)
+{
+    const char *v = string(name, fallback);
+    if (strlen(v) >= CONFIG_PATH_MAX - 64) {
+        config_problem(c, name, "is too long");
+        v = fallback;
+    }
+    text_copy(out, CONFIG_PATH_MAX, v, strlen(v));
+}
+
+/* ---- secrets: NAME or NAME_FILE ---- */
+
+static void drop_line_end(struct secret *s)
+{
+    while (s->len > 0 && (s->data[s->len - 1] == '\n' || s->data[s->len - 1] == '\r'))
+        s->data[--s->len] = '\0';
+}
+
+static void secret_from_file(struct config *c, const char *file_name, struct secret *out)
+{
+    const char *file = value_of(file_name);
+    enum err e = file_read(file, SECRET_FILE_MAX, out);
+    if (e == OK)
+        drop_line_end(out);
+    else
+        config_problem(c, file_name, "cannot be read (%s)", err_name(e));
+    if (e == OK && out->len == 0)
+        config_problem(c, file_name, "the file is empty");
+}
+
+static void secret(struct config *c, const char *name, const char *file_name, struct secret *out)
+{
+    char *v = getenv(name);
+    bool given = v != NULL && v[0] != '\0';
+    if (given && value_of(file_name) != NULL)
+        config_problem(c, name, "is given together with %s; give one", file_name);
+    if (given) {
+        if (secret_copy(v, strlen(v), out) != OK)
+            config_problem(c, name, "is too long");
+        /* The environment stays readable in /proc for the life of the process. */
+        secret_wipe(v, strlen(v));
+    } else if (value_of(file_name) != NULL) {
+        secret_from_file(c, file_name, out);
+    }
+}
+
+/* Environment files cannot hold line breaks; "\n" stands for them. */
+static void unescape_pem(struct secret *pem)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < pem->len; i++) {
+        if (pem->data[i] == '\\' && i + 1 < pem->len && pem->data[i + 1] == 'n') {
+            pem->data[to++] = '\n';
+            i++;
+        } else {
+            pem->data[to++] = pem->data[i];
+        }
+    }
+    secret_wipe(pem->data + to, pem->len - to);
+    pem->len = to;
+}
+
+/* ---- groups ---- */
+
+static void read_environment(struct config *c)
+{
+    static const char *const envs[] = {"development", "production", NULL};
+    static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+    c->production = choice(c, "ENV", envs, 0) == 1;
+    c->log_level = (enum log_level)choice(c, "LOG_LEVEL", levels, LOG_INFO);
+    path(c, "DATA_DIR", "./watchword-data", c->data_dir);
+    for (char **e = environ; *e != NULL; e++) {
+        if (strncmp(*e, "WATCHWORD_", 10) != 0)
+            continue;
+#ifdef WW_FAILPOINTS
+        if (strncmp(*e, "WATCHWORD_FAIL_AT=", 18) == 0)
+            continue;
+#endif
+        config_problem(c, "WATCHWORD_*", "%.*s is not a setting", (int)strcspn(*e, "="), *e);
+    }
+}
+
+static void read_database(struct config *c)
+{
+    secret(c, "DATABASE_URL", "DATABASE_URL_FILE", &c->database_url);
+    if (c->database_url.len == 0) {
+        char url[CONFIG_PATH_MAX + 32];
+        int n = snprintf(url, sizeof url, "sqlite:%s/watchword.db", c->data_dir);
+        if (secret_copy(url, (size_t)n, &c->database_url) != OK)
+            config_problem(c, "DATABASE_URL", "out of memory");
+        if (c->production)
+            config_problem(c, "DATABASE_URL", "is required in production");
+    }
+    c->db_connections = small(c, "DB_POOL_SIZE", 8, 1, 128);
+    c->db_timeout_ms = small(c, "DB_TIMEOUT_MS", 2000, 100, 60000);
+}
+
+static void read_listeners(struct config *c)
+{
+    c->host = string("HOST", "127.0.0.1");
+    c->port = small(c, "PORT", 8080, 1, 65535);
+    c->ops_host = string("OPS_HOST", "127.0.0.1");
+    c->ops_port = small(c, "OPS_PORT", 9090, 1, 65535);
+    if (c->port == c->ops_port && strcmp(c->host, c->ops_host) == 0)
+        config_problem(c, "OPS_PORT", "is the same as PORT");
+    if (ip_networks_parse(string("TRUSTED_PROXIES", "127.0.0.0/8,::1"), &c->trusted_proxies) != OK)
+        config_problem(c, "TRUSTED_PROXIES",
+                       "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
+                       IP_NETWORKS_MAX);
+    c->cors_origins = value_of("CORS_ORIGINS");
+    if (c->production && c->cors_origins != NULL && strchr(c->cors_origins, '*') != NULL)
+        config_problem(c, "CORS_ORIGINS", "may not contain * in production");
+}
+
+static void read_keys(struct config *c)
+{
+    char fallback[CONFIG_PATH_MAX + 8];
+    secret(c, "JWT_PRIVATE_KEY_PEM", "JWT_PRIVATE_KEY_PEM_FILE", &c->jwt_private_key);
+    secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE", &c->jwt_previous_key);
+    unescape_pem(&c->jwt_private_key);
+    unescape_pem(&c->jwt_previous_key);
+    c->jwt_kid = string("JWT_KID", "");
+    c->jwt_previous_kid = string("JWT_PREV_KID", "");
+    if ((c->jwt_previous_key.len > 0) != (c->jwt_previous_kid[0] != '\0'))
+        config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
+    snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);
+    path(c, "KEYS_DIR", fallback, c->keys_dir);
+    if (c->production && c->jwt_private_key.len == 0 && value_of("KEYS_DIR") == NULL)
+        config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
+
+    const char *issuer = value_of("JWT_ISSUER");
+    if (issuer != NULL && strlen(issuer) >= sizeof c->issuer)
+        config_problem(c, "JWT_ISSUER", "is longer than %zu characters", sizeof c->issuer - 1);
+    else if (issuer != NULL)
+        text_copy(c->issuer, sizeof c->issuer, issuer, strlen(issuer));
+    else
+        snprintf(c->issuer, sizeof c->issuer, "http://%s:%u", c->host, c->port);
+    c->audience = string("JWT_AUDIENCE", "watchword");
+    if (strlen(c->audience) > 255)
+        config_problem(c, "JWT_AUDIENCE", "is longer than 255 characters");
+    if (c->production && issuer == NULL)
+        config_problem(c, "JWT_ISSUER", "is required in production");
+    if (c->production && value_of("JWT_AUDIENCE") == NULL)
+        config_problem(c, "JWT_AUDIENCE", "is required in production");
+    c->access_ttl_minutes = small(c, "ACCESS_TOKEN_TTL_MINUTES", 15, 1, 60);
+    const char *extra = value_of("JWT_EXTRA_CLAIMS");
+    const char *why =
+        extra != NULL ? access_extra_claims(extra, strlen(extra), c->extra_claims) : NULL;
+    if (why != NULL)
+        config_problem(c, "JWT_EXTRA_CLAIMS", "%s", why);
+}
+
+static void read_secrets(struct config *c)
+{
+    secret(c, "SERVICE_SECRET", "SERVICE_SECRET_FILE", &c->service_secret);
+    secret(c, "SERVICE_SECRET_PREVIOUS", "SERVICE_SECRET_PREVIOUS_FILE",
+           &c->service_secret_previous);
+    if (c->service_secret.len > 0 && c->service_secret.len < SERVICE_SECRET_MIN)
+        config_problem(c, "SERVICE_SECRET", "must have at least %d bytes", SERVICE_SECRET_MIN);
+    if (c->service_secret_previous.len > 0 && c->service_secret_previous.len < SERVICE_SECRET_MIN)
+        config_problem(c, "SERVICE_SECRET_PREVIOUS", "must have at least %d bytes",
+                       SERVICE_SECRET_MIN);
+    if (c->production && c->service_secret.len == 0)
+        config_problem(c, "SERVICE_SECRET", "is required in production");
+    secret(c, "REGISTER_TOKEN", "REGISTER_TOKEN_FILE", &c->register_token);
+    c->register_open = boolean(c, "REGISTER_OPEN", false);
+    if (c->production && c->register_token.len == 0 && !c->register_open)
+        config_problem(c, "REGISTER_TOKEN", "is required in production unless REGISTER_OPEN=true");
+    if (c->register_token.len > 0 && c->register_open)
+        config_problem(c, "REGISTER_OPEN", "contradicts REGISTER_TOKEN");
+}
+
+/* OWASP's Password Storage table for Argon2id: equal strength at falling memory. */
+static bool above_floor(const struct argon2_params *p)
+{
+    static const uint32_t memory_at[6] = {0, 47104, 19456, 12288, 9216, 7168};
+    uint32_t t = p->iterations < 5 ? p->iterations : 5;
+    return p->memory_kib >= memory_at[t];
+}
+
+/* keyid:base64[,keyid:base64...]; the first is current. */
+static void read_pepper(struct config *c)
+{
+    struct secret ring CLEANUP(secret_close) = {0};
+    secret(c, "PASSWORD_PEPPER", "PASSWORD_PEPPER_FILE", &ring);
+    char *entry = (char *)ring.data;
+    while (entry != NULL && *entry != '\0') {
+        size_t len = strcspn(entry, ",");
+        size_t id_len = strcspn(entry, ":");
+        struct pepper *pepper = &c->password.peppers[c->password.pepper_count];
+        uint8_t key[64];
+        size_t key_len = 0;
+        size_t digits = len > id_len ? len - id_len - 1 : 0;
+        while (digits > 0 && entry[id_len + digits] == '=') /* padding is optional here */
+            digits--;
+        if (c->password.pepper_count == PASSWORD_PEPPERS_MAX || id_len >= len ||
+            !phc_keyid_ok(entry, id_len) ||
+            base64_decode(entry + id_len + 1, digits, key, sizeof key, &key_len) != OK ||
+            key_len < 16 || secret_copy(key, key_len, &pepper->key) != OK) {
+            config_problem(c, "PASSWORD_PEPPER",
+                           "must be keyid:base64 entries (16 to 64 bytes each, at most %d)",
+                           PASSWORD_PEPPERS_MAX);
+            return;
+        }
+        secret_wipe(key, sizeof key);
+        text_copy(pepper->id, sizeof pepper->id, entry, id_len);
+        c->password.pepper_count++;
+        entry += len + (entry[len] == ',' ? 1 : 0);
+    }
+}
+
+static void read_passwords(struct config *c)
+{
+    unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    struct password_policy *p = &c->password;
+    p->params.memory_kib = small(c, "ARGON_MEMORY_KB", 65536, 7168, 4194303);
+    p->params.iterations = small(c, "ARGON_ITERATIONS", 3, 1, 100);
+    p->params.parallelism = small(c, "ARGON_PARALLELISM", 1, 1, 16);
+    p->arena_kib = p->params.memory_kib;
+    if (!above_floor(&p->params))
+        config_problem(c, "ARGON_MEMORY_KB",
+                       "is below the OWASP floor for %u iterations (47104, 19456, 12288, 9216, "
+                       "7168 KiB for 1 to 5)",
+                       p->params.iterations);
+    p->min_length = small(c, "PASSWORD_MIN_LENGTH", 15, 8, 64);
+    p->max_length = small(c, "PASSWORD_MAX_LENGTH", 256, 64, 256);
+    p->min_score = small(c, "PASSWORD_MIN_SCORE", 3, 0, 4);
+    read_pepper(c);
+    c->argon2_backend = string("ARGON2_BACKEND", "auto");
+    enum argon2_backend backend;
+    if (argon2_backend_from_name(c->argon2_backend, &backend) != OK)
+        config_problem(c, "ARGON2_BACKEND",
+                       "must be auto, portable, avx2, avx512 or libargon2");
+    c->max_concurrent_hashes = small(c, "MAX_CONCURRENT_HASHES", 2 * cores, 1, 512);
+    c->hash_acquire_timeout_ms = small(c, "HASH_ACQUIRE_TIMEOUT_MS", 5000, 10, 60000);
+}
+
+static void read_tokens(struct config *c, struct service_settings *s)
+{
+    static const char *const deliveries[] = {"body", "cookie", "both", NULL};
+    s->delivery = (enum delivery)(choice(c, "REFRESH_DELIVERY", deliveries, 0) + 1);
+    int64_t idle_minutes = (int64_t)number(c, "REFRESH_IDLE_MINUTES", 0, 1, 525600);
+    int64_t idle_days = (int64_t)number(c, "REFRESH_TOKEN_TTL_DAYS", 14, 1, 365);
+    s->refresh_idle_ms = idle_minutes > 0 ? idle_minutes * MS_PER_MINUTE : idle_days * MS_PER_DAY;
+    s->refresh_absolute_ms =
+        (int64_t)number(c, "REFRESH_ABSOLUTE_MAX_DAYS", 30, 1, 365) * MS_PER_DAY;
+    if (s->refresh_idle_ms > s->refresh_absolute_ms)
+        config_problem(c, idle_minutes > 0 ? "REFRESH_IDLE_MINUTES" : "REFRESH_TOKEN_TTL_DAYS",
+                       "is longer than REFRESH_ABSOLUTE_MAX_DAYS");
+    s->refresh_leeway_ms =
+        (int64_t)number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
+    s->max_sessions_per_user = small(c, "MAX_SESSIONS_PER_USER", 50, 1, 1000);
+}
+
+#define RATE_MAX 1000000
+
+static void read_service(struct config *c)
+{
+    struct service_settings *s = &c->service;
+    read_tokens(c, s);
+    s->cookie_secure = c->production;
+    s->lockout_threshold = small(c, "LOCKOUT_THRESHOLD", 10, 1, 100);
+    s->lockout_ms = (int64_t)number(c, "LOCKOUT_MINUTES", 15, 1, 1440) * MS_PER_MINUTE;
+    s->login_per_min_per_email = small(c, "LOGIN_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
+    s->register_per_min_per_email = small(c, "REGISTER_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
+    s->refresh_per_min_per_token = small(c, "REFRESH_PER_MIN_PER_TOKEN", 20, 1, RATE_MAX);
+    s->ip_per_second = small(c, "IP_RL_PER_SECOND", 10, 1, RATE_MAX);
+    s->ip_burst = small(c, "IP_RL_BURST", 20, 1, RATE_MAX);
+    s->hash_acquire_timeout_ms = c->hash_acquire_timeout_ms;
+    s->db_timeout_ms = c->db_timeout_ms;
+}
+
+void config_read(struct config *config)
+{
+    *config = (struct config){0};
+    read_environment(config);
+    read_database(config);
+    read_listeners(config);
+    read_keys(config);
+    read_secrets(config);
+    read_passwords(config);
+    read_service(config);
+}
+
+void config_close(struct config *config)
+{
+    secret_close(&config->database_url);
+    secret_close(&config->jwt_private_key);
+    secret_close(&config->jwt_previous_key);
+    secret_close(&config->service_secret);
+    secret_close(&config->service_secret_previous);
+    secret_close(&config->register_token);
+    for (unsigned i = 0; i < config->password.pepper_count; i++)
+        secret_close(&config->password.peppers[i].key);
+}

@@ -1,0 +1,76 @@
+/*
+ * config.h: the environment, read once into one constant struct.
+ *
+ * Nothing is guessed: a value that cannot be parsed, is out of range, or contradicts another is a
+ * problem with the name of its variable. All problems are collected, so that an operator sees them at
+ * once. Only main.c and the commands include this; every module is handed what concerns it.
+ */
+#ifndef WW_CONFIG_H
+#define WW_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "auth/access_token.h"
+#include "auth/password.h"
+#include "base/log.h"
+#include "net/client_ip.h"
+#include "service/service.h"
+
+#define CONFIG_PROBLEMS_MAX 64
+#define CONFIG_PATH_MAX 1024
+
+struct config_problem {
+    const char *name; /* of the variable */
+    char text[160];
+};
+
+struct config {
+    bool production;
+    enum log_level log_level;
+    char data_dir[CONFIG_PATH_MAX];
+
+    struct secret database_url;
+    unsigned db_connections;
+    unsigned db_timeout_ms;
+
+    const char *host, *ops_host;
+    unsigned port, ops_port;
+    struct ip_networks trusted_proxies;
+    const char *cors_origins; /* comma-separated, or NULL */
+
+    struct secret jwt_private_key; /* len 0: KEYS_DIR */
+    const char *jwt_kid;
+    struct secret jwt_previous_key;
+    const char *jwt_previous_kid;
+    char keys_dir[CONFIG_PATH_MAX];
+    char issuer[256];
+    const char *audience;
+    unsigned access_ttl_minutes;
+    char extra_claims[ACCESS_EXTRA_CLAIMS_MAX];
+
+    struct secret service_secret; /* len 0: generated in data_dir (development) */
+    struct secret service_secret_previous;
+    struct secret register_token; /* len 0: none */
+    bool register_open;
+
+    struct password_policy password;
+    const char *argon2_backend;
+    unsigned max_concurrent_hashes;
+    unsigned hash_acquire_timeout_ms;
+    struct service_settings service;
+
+    unsigned problem_count;
+    struct config_problem problems[CONFIG_PROBLEMS_MAX];
+};
+
+/* Reads the environment; secrets in it are overwritten once they are taken. Look at problem_count.
+ * Strings point into the environment. */
+void config_read(struct config *config);
+void config_close(struct config *config);
+
+/* Adds a problem that showed later, for example a key that cannot be used. */
+void config_problem(struct config *config, const char *name, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+
+#endif

@@ -1,0 +1,53 @@
+/* main.c: which command was asked for. */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+
+static const char HELP[] =
+    "watchword " WATCHWORD_VERSION ": an authentication service\n"
+    "\n"
+    "  watchword serve               run the service (also without a command)\n"
+    "  watchword migrate [--status]  bring the database to this version, or show where it is\n"
+    "  watchword check               look for problems in configuration and keys\n"
+    "  watchword version             print the version\n"
+    "  watchword help                print this\n"
+    "\n"
+    "Settings come from the environment; the README lists them. Exit codes: 0 done, 1 refused or\n"
+    "failed, 2 wrong usage.\n";
+
+static int command_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    puts("watchword " WATCHWORD_VERSION);
+    return 0;
+}
+
+static int command_help(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    fputs(HELP, stdout);
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} COMMANDS[] = {
+    {"serve", command_serve},     {"migrate", command_migrate}, {"check", command_check},
+    {"version", command_version}, {"--version", command_version}, {"help", command_help},
+    {"--help", command_help},     {"-h", command_help},
+};
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return command_serve(0, NULL);
+    for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)
+        if (strcmp(argv[1], COMMANDS[i].name) == 0)
+            return COMMANDS[i].run(argc - 2, argv + 2);
+    fprintf(stderr, "watchword: unknown command: %s (watchword help lists them)\n", argv[1]);
+    return 2;
+}

@@ -1,0 +1,246 @@
+/* serve.c: the start order, the signals, and the way down. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "auth/argon2.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "boot.h"
+#include "commands.h"
+#include "net/http.h"
+
+#define CONNECTIONS_MAX 8192
+#define IDLE_SECONDS 60
+#define REQUEST_SECONDS 10
+#define DRAIN_SECONDS 30
+#define OTHER_DESCRIPTORS 256
+
+struct running {
+    struct store *store;
+    struct service *service;
+    struct http_server *public, *operations;
+};
+
+/* ---- starting ---- */
+
+/* Signals are taken by sigwait in the main thread; every thread inherits the mask. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* As many connections as the system lets us have descriptors for. */
+static unsigned raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 512;
+    rlim_t wanted = CONNECTIONS_MAX + OTHER_DESCRIPTORS;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur > OTHER_DESCRIPTORS * 2
+               ? (unsigned)(limit.rlim_cur - OTHER_DESCRIPTORS)
+               : (unsigned)limit.rlim_cur / 2;
+}
+
+static void start_argon2(struct config *config)
+{
+    enum argon2_backend backend = ARGON2_AUTO;
+    enum err e = argon2_backend_from_name(config->argon2_backend, &backend);
+    if (e == OK)
+        e = argon2_init(backend);
+    if (e == ERR_INVALID)
+        config_problem(config, "ARGON2_BACKEND", "%s cannot run on this processor",
+                       config->argon2_backend);
+    else if (e != OK)
+        config_problem(config, "ARGON2_BACKEND", "failed its self-test");
+}
+
+static void note_migration(void *arg, unsigned version, const char *name)
+{
+    (void)arg;
+    (void)version;
+    log_note(LOG_INFO, "database.migrated", "migration applied", name);
+}
+
+/* Development brings the database up by itself. Production expects that `watchword migrate` has run;
+ * a database that cannot be reached is waited for, in both. */
+static void prepare_database(struct config *config, struct store *store)
+{
+    struct store_version version = {0, 0};
+    enum err e;
+    if (!config->production) {
+        if (file_make_dir(config->data_dir) != OK)
+            config_problem(config, "DATA_DIR", "%s cannot be made", config->data_dir);
+        e = store_migrate(store, note_migration, NULL, &version);
+    } else {
+        e = store_read_version(store, &version);
+    }
+    if (e == ERR_CONFLICT || (e == OK && version.database > version.program))
+        config_problem(config, "DATABASE_URL", "is a database of a newer version of watchword");
+    else if (e == OK && version.database < version.program)
+        config_problem(config, "DATABASE_URL", "is at version %u of %u: run watchword migrate",
+                       version.database, version.program);
+    else if (e != OK)
+        log_note(LOG_ERROR, "database.down", "the database cannot be reached; waiting for it",
+                 store_last_error());
+}
+
+static enum err start_service(const struct config *config, const struct boot *boot,
+                              struct running *r)
+{
+    const struct service_config service = {
+        .settings = config->service,
+        .access = {.issuer = config->issuer,
+                   .audience = config->audience,
+                   .extra_claims = config->extra_claims,
+                   .ttl_seconds = (int64_t)config->access_ttl_minutes * 60},
+        .password = &config->password,
+        .keyring = boot->ring,
+        .keys = boot->keys,
+        .register_token = &config->register_token,
+        .store = r->store,
+        .cors_origins = config->cors_origins,
+        .db_threads = config->db_connections,
+        .hash_permits = config->max_concurrent_hashes,
+        .cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
+    };
+    return service_open(&service, &r->service);
+}
+
+static enum err start_listener(const struct config *config, const char *host, unsigned port,
+                               unsigned threads, unsigned connections, struct http_handler handler,
+                               struct http_server **out)
+{
+    const struct http_config http = {
+        .host = host,
+        .port = port,
+        .threads = threads,
+        .connections_max = connections,
+        .idle_seconds = IDLE_SECONDS,
+        .request_seconds = REQUEST_SECONDS,
+        .trusted_proxies = config->trusted_proxies,
+        .handler = handler,
+    };
+    enum err e = http_open(&http, out);
+    if (e != OK)
+        fprintf(stderr, "watchword: cannot listen on %s port %u: %s\n", host, port,
+                strerror(errno));
+    return e;
+}
+
+static enum err start_listeners(const struct config *config, struct running *r)
+{
+    unsigned connections = raise_descriptors();
+    TRY(start_listener(config, config->ops_host, config->ops_port, 1, 64,
+                       service_operations_handler(r->service), &r->operations));
+    return start_listener(config, config->host, config->port, 1, connections,
+                          service_public_handler(r->service), &r->public);
+}
+
+static void note_started(const struct config *config, const struct boot *boot,
+                         const struct running *r)
+{
+    struct log_line line;
+    char address[300];
+    log_begin(&line, LOG_INFO, "service.started", "watchword " WATCHWORD_VERSION " is listening");
+    snprintf(address, sizeof address, "%s:%u", config->host, config->port);
+    log_str(&line, "address", address);
+    snprintf(address, sizeof address, "%s:%u", config->ops_host, config->ops_port);
+    log_str(&line, "operations_address", address);
+    log_str(&line, "store", store_kind(r->store));
+    log_str(&line, "kid", keyring_active_kid(boot->ring));
+    log_str(&line, "argon2", argon2_backend_name(argon2_backend_in_use()));
+    log_i64(&line, "hash_memory_bytes", (int64_t)service_hash_memory(r->service));
+    log_end(&line);
+    if (!config->production)
+        log_note(LOG_WARN, "service.development",
+                 "development mode: keys are generated, registration may be open, cookies are not "
+                 "Secure",
+                 NULL);
+}
+
+/* ---- stopping ---- */
+
+static void stop(struct running *r)
+{
+    if (r->service != NULL)
+        service_drain(r->service);
+    if (r->public != NULL) {
+        log_note(LOG_INFO, "service.draining", "no new connections; finishing what is under way",
+                 NULL);
+        http_quiesce(r->public);
+        uint64_t end = clock_mono_ns() + DRAIN_SECONDS * NS_PER_SECOND;
+        while (http_in_flight(r->public) > 0 && clock_mono_ns() < end)
+            usleep(5000);
+    }
+    http_close(r->public);
+    http_close(r->operations);
+    service_close(r->service);
+    store_close(r->store);
+}
+
+static void wait_for_end(const sigset_t *set)
+{
+    int signal_number = 0;
+    do
+        sigwait(set, &signal_number);
+    while (signal_number == SIGHUP);
+}
+
+static enum err start(struct config *config, struct boot *boot, struct running *r)
+{
+    const struct store_config store_config = {(const char *)config->database_url.data,
+                                              config->db_timeout_ms};
+    if (store_open(&store_config, &r->store) != OK)
+        config_problem(config, "DATABASE_URL",
+                       "must begin with sqlite:, postgres:// or postgresql://");
+    else if (config->problem_count == 0)
+        prepare_database(config, r->store);
+    if (config->problem_count == 0)
+        start_argon2(config);
+    if (print_problems(config))
+        return ERR_INVALID;
+    enum err e = start_service(config, boot, r);
+    if (e != OK) {
+        fprintf(stderr, "watchword: cannot start (%s)\n", err_name(e));
+        return e;
+    }
+    return start_listeners(config, r);
+}
+
+int command_serve(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 0) {
+        fprintf(stderr, "watchword: serve takes no arguments\n");
+        return 2;
+    }
+    sigset_t signals;
+    block_signals(&signals);
+    struct config config CLEANUP(config_close);
+    struct boot boot CLEANUP(boot_close);
+    struct running running = {0};
+    config_read(&config);
+    log_set_level(config.log_level);
+    boot_open(&config, config.problem_count == 0, &boot);
+    enum err e = start(&config, &boot, &running);
+    if (e == OK) {
+        note_started(&config, &boot, &running);
+        wait_for_end(&signals);
+    }
+    stop(&running);
+    if (e == OK)
+        log_note(LOG_INFO, "service.stopped", "stopped", NULL);
+    return e == OK ? 0 : 1;
+}

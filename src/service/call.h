@@ -1,0 +1,252 @@
+/*
+ * call.h: one use of one endpoint, and the steps it takes. Private to service/.
+ *
+ * A route names the use case's steps and the lane each runs in. begin runs on the network thread and
+ * checks everything that needs no waiting; the steps are straight-line blocking code on lane threads.
+ * A step either goes on (FLOW_NEXT) or has set the answer (FLOW_DONE). A call belongs to one thread
+ * at a time, so nothing in it is locked.
+ */
+#ifndef WW_SERVICE_CALL_H
+#define WW_SERVICE_CALL_H
+
+#include "auth/argon2.h"
+#include "auth/identity.h"
+#include "auth/refresh_token.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "net/limiter.h"
+#include "service/service.h"
+
+struct call;
+struct signer;
+
+enum flow { FLOW_NEXT, FLOW_DONE };
+
+enum lane_id { LANE_DB, LANE_HASH, LANE_SIGN, LANES };
+
+struct step {
+    enum lane_id lane;
+    /* The one of the lane: */
+    enum flow (*db)(struct call *call, struct store_conn *conn);
+    enum flow (*sign)(struct call *call, struct signer *signer);
+    /* Prepares the job; NULL: nothing to hash, go on. Then the hash runs, and hash_end judges. */
+    enum flow (*hash_begin)(struct call *call, struct argon2_job **job);
+    enum flow (*hash_end)(struct call *call);
+    bool optional; /* if the lane has no room, go on without it */
+};
+
+#define STEPS_MAX 5
+
+enum route_listener { ON_PUBLIC = 1, ON_OPERATIONS = 2, ON_BOTH = 3 };
+
+struct route {
+    const char *name; /* for log lines and failure points */
+    enum http_method method;
+    const char *path; /* {id} stands for one segment */
+    enum route_listener listeners;
+    bool quiet;       /* logged at debug level only */
+    /* FLOW_DONE: answered. FLOW_NEXT: the steps follow. */
+    enum flow (*begin)(struct call *call);
+    struct step steps[STEPS_MAX]; /* up to the first without a function */
+};
+
+extern const struct route ROUTES[];
+extern const size_t ROUTE_COUNT;
+
+/* ---- what use cases keep between steps ---- */
+
+struct login_call {
+    char email[IDENTITY_MAX + 1];
+    struct password password;
+    struct password_work work;
+    uint8_t identity[IDENTITY_DIGEST_LEN];
+    enum delivery delivery;
+    struct store_login found;
+    char new_hash[PHC_MAX + 1]; /* "": the stored one stays */
+    struct uuid session_id;
+    struct refresh_token token;
+};
+
+struct register_call {
+    char email[IDENTITY_MAX + 1];
+    struct password password;
+    struct password_work work;
+    uint8_t idempotency[STORE_DIGEST_LEN];
+    bool idempotent;
+};
+
+struct refresh_call {
+    struct refresh_token presented;
+    struct refresh_token next;
+    struct store_rotation rotation;
+    bool by_cookie;
+    struct store_rotation_result result;
+};
+
+struct sessions_call {
+    struct access_claims caller;
+    struct uuid target;
+};
+
+struct call {
+    struct service *service;
+    struct http_request *http;
+    const struct route *route; /* NULL: no such path or method */
+    unsigned step;
+    bool operations; /* came in on the operations listener */
+    struct uuid path_id;
+
+    /* ---- flow.c's ---- */
+    struct argon2_job *hash_job;
+    bool hash_place; /* admitted to the HASH lane, not pushed yet */
+    bool undoing;    /* on its way through the DB lane for undo */
+    enum flow verdict;
+
+    /* Puts right in the database what must be, before the answer goes out. */
+    void (*undo)(struct call *call, struct store_conn *conn);
+
+    /* ---- for the log line ---- */
+    const char *reason; /* a literal: the outcome's name */
+    bool has_tenant, has_user, has_session;
+    struct uuid tenant_id, user_id, session_id;
+    char identity_tag[IDENTITY_TAG_LEN + 1];
+    const char *fault; /* a literal or store_last_error: what went wrong inside */
+    char fault_text[256];
+
+    char access_token[ACCESS_TOKEN_MAX];
+    size_t access_token_len;
+    union {
+        struct login_call login;
+        struct register_call registration;
+        struct refresh_call refresh;
+        struct sessions_call sessions;
+    };
+};
+
+struct service {
+    struct service_config config;
+    struct lane *lanes[LANES];
+    struct limiter *limiter;
+    struct probe *probe;
+    size_t hash_memory;
+    unsigned hash_threads;
+    uint8_t register_mac[MAC_LEN]; /* of the register token */
+    char etag[72];
+    atomic_bool draining;
+};
+
+/* ---- handler.c: between http.h and the use cases ---- */
+struct call *call_of(const struct http_request *request);
+
+/* ---- flow.c ---- */
+/* Starts the steps of a call whose begin said FLOW_NEXT. */
+enum http_verdict flow_start(struct call *call);
+MUST_USE enum err flow_open(struct service *service);
+void flow_close(struct service *service);
+
+/* ---- answer.c: each sets the whole answer ---- */
+/* A JSON body that is on the heap and NUL-terminated; the answer takes it. */
+void answer_json(struct call *call, unsigned status, char *body, size_t len, bool secret);
+/* {"ok":true} */
+void answer_ok(struct call *call);
+/* problem+json; reason goes to the log line. */
+void answer_problem(struct call *call, enum err kind, const char *error, const char *message);
+void answer_problem_status(struct call *call, unsigned status, const char *error,
+                           const char *message);
+/* The same, with Retry-After. */
+void answer_retry(struct call *call, enum err kind, const char *error, const char *message,
+                  unsigned seconds);
+/* 503 "temporarily unavailable". what is for the operator. */
+void answer_unavailable(struct call *call, const char *what);
+/* 500, or 503 for what the store could not do. */
+void answer_fault(struct call *call, enum err e, const char *what);
+/* The token pair: login and refresh. cookie: as a Set-Cookie; body: in the JSON. */
+void answer_tokens(struct call *call, const char *refresh_token, bool in_cookie, bool in_body,
+                   int64_t cookie_seconds);
+void answer_clear_cookie(struct call *call);
+/* Forgets an answer that was set, for one that turned out differently. */
+void answer_reset(struct call *call);
+
+/* ---- body.c ---- */
+enum member_type { MEMBER_STRING, MEMBER_IGNORED };
+struct member {
+    const char *name;
+    enum member_type type;
+    bool required;
+    const char *value; /* set by body_read; NULL if absent */
+    size_t len;
+};
+/* Reads the JSON body; the values point into *doc, which the caller frees. FLOW_DONE: answered. */
+enum flow body_read(struct call *call, struct member *members, size_t n, json_t **doc);
+/* A member as UUID; FLOW_DONE: answered 422. */
+enum flow body_uuid(struct call *call, const struct member *member, struct uuid *out);
+
+/* ---- limits.c: FLOW_DONE: answered 429 ---- */
+enum flow limit_address(struct call *call);
+enum flow limit_login(struct call *call, const uint8_t identity[IDENTITY_DIGEST_LEN]);
+enum flow limit_register(struct call *call, const uint8_t identity[IDENTITY_DIGEST_LEN]);
+enum flow limit_refresh(struct call *call, const struct uuid *session_id);
+
+/* ---- bearer.c ---- */
+/* "Bearer x": x, or NULL. */
+const char *bearer_token(const struct call *call);
+/* FLOW_DONE: answered 401. */
+enum flow bearer_require(struct call *call, struct access_claims *out);
+
+/* ---- cors.c ---- */
+/* Adds the CORS fields for a listed origin; true if it was a preflight and is answered. */
+bool cors_apply(struct call *call);
+
+/* ---- probe.c: watches the database ---- */
+MUST_USE enum err probe_open(struct service *service, struct probe **out);
+void probe_close(struct probe *probe);
+/* Reachable and migrated. */
+MUST_USE bool probe_ready(const struct probe *probe);
+
+/* ---- note.c ---- */
+/* The request's one log line. */
+void note_request(const struct call *call);
+/* A security event's own line, with what identifies the call. */
+void note_event(const struct call *call, enum log_level level, const char *event,
+                const char *message);
+/* Starts such a line; the caller adds to it and ends it. False: sampled out. */
+MUST_USE bool note_begin(const struct call *call, struct log_line *line, enum log_level level,
+                         const char *event, const char *message);
+
+/* ---- use cases ---- */
+enum flow login_start(struct call *call);
+enum flow login_load(struct call *call, struct store_conn *conn);
+enum flow login_verify_begin(struct call *call, struct argon2_job **job);
+enum flow login_verify_end(struct call *call);
+enum flow login_rehash_begin(struct call *call, struct argon2_job **job);
+enum flow login_rehash_end(struct call *call);
+enum flow login_sign(struct call *call, struct signer *signer);
+enum flow login_commit(struct call *call, struct store_conn *conn);
+
+enum flow register_start(struct call *call);
+enum flow register_hash_begin(struct call *call, struct argon2_job **job);
+enum flow register_hash_end(struct call *call);
+enum flow register_insert(struct call *call, struct store_conn *conn);
+
+enum flow refresh_start(struct call *call);
+enum flow refresh_rotate(struct call *call, struct store_conn *conn);
+enum flow refresh_sign(struct call *call, struct signer *signer);
+/* The token in the cookie or the body. FLOW_DONE: answered, because there is none. Otherwise *judged
+ * says what it is worth (refresh_token_parse). Shared with logout. */
+enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged);
+void answer_invalid_refresh(struct call *call);
+
+enum flow logout_start(struct call *call);
+enum flow logout_end(struct call *call, struct store_conn *conn);
+
+enum flow sessions_start(struct call *call);
+enum flow sessions_list(struct call *call, struct store_conn *conn);
+enum flow sessions_revoke_start(struct call *call);
+enum flow sessions_revoke(struct call *call, struct store_conn *conn);
+enum flow sessions_logout_all(struct call *call, struct store_conn *conn);
+
+enum flow jwks_start(struct call *call);
+enum flow health_live(struct call *call);
+enum flow health_ready(struct call *call);
+
+#endif

@@ -1,0 +1,427 @@
+/*
+ * flow.c: how calls move through the lanes.
+ *
+ * A call goes from step to step, each on a thread of its lane, and at the end back to the network
+ * thread. What a lane cannot take in time is answered 503 on the spot. A place in the HASH lane is
+ * taken at the door, before the database is asked, so that a flood costs nothing but the refusal.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "auth/keyring.h"
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "service/call.h"
+
+#define SIGN_TIMEOUT_NS (10 * NS_PER_SECOND)
+#define UNDO_TIMEOUT_NS (10 * NS_PER_SECOND)
+#define LANE_CAPACITY 4096
+#define HASH_FLOWS 256
+#define HASH_NICE 10
+
+static void advance(struct call *call);
+
+static struct call *call_of_job(struct lane_job *job)
+{
+    return call_of((struct http_request *)job);
+}
+
+static const struct step *step_of(const struct call *call)
+{
+    return call->step < STEPS_MAX ? &call->route->steps[call->step] : NULL;
+}
+
+static bool is_step(const struct step *step)
+{
+    return step != NULL && (step->db != NULL || step->sign != NULL || step->hash_begin != NULL);
+}
+
+/* ---- refusing ---- */
+
+static void answer_busy(struct call *call)
+{
+    unsigned seconds = lane_retry_after(call->service->lanes[LANE_HASH]);
+    answer_retry(call, ERR_BUSY, "auth_busy", "auth busy", seconds);
+    note_event(call, LOG_WARN, "auth.hash_busy", "no room for another password hash");
+}
+
+static void answer_shed(struct call *call, enum lane_id lane)
+{
+    if (lane == LANE_HASH)
+        answer_busy(call);
+    else
+        answer_unavailable(call, lane == LANE_DB ? "the database lane is full or late"
+                                                 : "the signing lane is full or late");
+}
+
+/* ---- moving ---- */
+
+static uint64_t start_by(const struct call *call, enum lane_id lane)
+{
+    const struct service_settings *s = &call->service->config.settings;
+    switch (lane) {
+    case LANE_HASH:
+        return call->http->started_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
+    case LANE_DB: /* from now: a login that has been hashed is not thrown away for its age */
+        return clock_mono_ns() + s->db_timeout_ms * NS_PER_MS;
+    default:
+        return clock_mono_ns() + SIGN_TIMEOUT_NS;
+    }
+}
+
+static enum err push(struct call *call, enum lane_id lane)
+{
+    struct lane_job *job = &call->http->job;
+    bool keep_place = call->hash_place && lane != LANE_HASH;
+    job->admitted = call->hash_place && lane == LANE_HASH;
+    if (!keep_place)
+        call->hash_place = false;
+    job->start_by_ns =
+        call->undoing ? clock_mono_ns() + UNDO_TIMEOUT_NS : start_by(call, lane);
+    return lane_push(call->service->lanes[lane], job);
+}
+
+/* The answer is set. What has to be undone goes first; then back to the network thread. */
+static void end(struct call *call)
+{
+    if (call->hash_place) {
+        call->http->job.admitted = true;
+        lane_withdraw(call->service->lanes[LANE_HASH], &call->http->job);
+        call->hash_place = false;
+    }
+    if (call->undo != NULL && !call->undoing) {
+        call->undoing = true;
+        if (push(call, LANE_DB) == OK)
+            return;
+    }
+    http_resume(call->http);
+}
+
+static void advance(struct call *call)
+{
+    for (;; call->step++) {
+        const struct step *step = step_of(call);
+        if (!is_step(step)) {
+            end(call);
+            return;
+        }
+        if (step->lane == LANE_HASH) {
+            call->hash_job = NULL;
+            if (step->hash_begin(call, &call->hash_job) == FLOW_DONE) {
+                end(call);
+                return;
+            }
+            if (call->hash_job == NULL)
+                continue;
+        }
+        if (push(call, step->lane) == OK)
+            return;
+        if (!step->optional) {
+            answer_shed(call, step->lane);
+            end(call);
+            return;
+        }
+    }
+}
+
+static void go_on(struct call *call, enum flow verdict)
+{
+    if (verdict == FLOW_DONE) {
+        end(call);
+        return;
+    }
+    call->step++;
+    advance(call);
+}
+
+static bool needs_hash(const struct route *route)
+{
+    for (unsigned i = 0; i < STEPS_MAX; i++)
+        if (route->steps[i].lane == LANE_HASH && !route->steps[i].optional &&
+            route->steps[i].hash_begin != NULL)
+            return true;
+    return false;
+}
+
+enum http_verdict flow_start(struct call *call)
+{
+    if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
+        answer_unavailable(call, "the database is down");
+        return HTTP_ANSWERED;
+    }
+    if (needs_hash(call->route)) {
+        struct lane_job *job = &call->http->job;
+        memcpy(&job->flow, call->tenant_id.b + 12, sizeof job->flow);
+        job->start_by_ns = start_by(call, LANE_HASH);
+        if (lane_admit(call->service->lanes[LANE_HASH], job) != OK) {
+            answer_busy(call);
+            return HTTP_ANSWERED;
+        }
+        call->hash_place = true;
+    }
+    http_suspend(call->http);
+    advance(call);
+    return HTTP_PENDING;
+}
+
+/* ---- what the lanes call ---- */
+
+static bool gone(const struct lane_job *job)
+{
+    const struct http_request *request = (const struct http_request *)job;
+    return !call_of(request)->undoing && http_client_gone(request);
+}
+
+static void drop(void *arg, struct lane_job *job, enum lane_drop why)
+{
+    (void)why;
+    struct call *call = call_of_job(job);
+    (void)arg;
+    if (call->undoing) { /* the attempt stays counted */
+        http_resume(call->http);
+        return;
+    }
+    const struct step *step = step_of(call);
+    if (step->optional) {
+        go_on(call, FLOW_NEXT);
+        return;
+    }
+    answer_shed(call, step->lane);
+    end(call);
+}
+
+/* ---- DB lane ---- */
+
+static enum err db_open(void *arg, unsigned index, void **context)
+{
+    (void)index;
+    struct service *service = arg;
+    return store_conn_open(service->config.store, (struct store_conn **)context);
+}
+
+static void db_close(void *context)
+{
+    store_conn_close(context);
+}
+
+static void db_run_one(struct call *call, struct store_conn *conn)
+{
+    call->verdict = FLOW_DONE;
+    if (call->undoing)
+        call->undo(call, conn);
+    else
+        call->verdict = step_of(call)->db(call, conn);
+}
+
+/* The transaction did not happen: whatever the step answered is not true. */
+static void db_failed(struct call *call)
+{
+    call->verdict = FLOW_DONE;
+    if (call->undoing)
+        return;
+    answer_reset(call);
+    answer_unavailable(call, store_last_error());
+}
+
+static void failpoint_committed(const struct call *call)
+{
+#ifdef WW_FAILPOINTS
+    char point[64];
+    unsigned last = call->step + 1;
+    bool ends = call->verdict == FLOW_DONE || !is_step(last < STEPS_MAX ? &call->route->steps[last]
+                                                                        : NULL);
+    snprintf(point, sizeof point, "%s.committed", call->route->name);
+    if (ends || strcmp(call->route->name, "rotate") == 0)
+        FAILPOINT(point);
+#else
+    (void)call;
+#endif
+}
+
+static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
+{
+    (void)arg;
+    struct store_conn *conn = context;
+    enum err e = store_batch_begin(conn);
+    for (unsigned i = 0; e == OK && i < n; i++)
+        db_run_one(call_of_job(jobs[i]), conn);
+    if (e == OK)
+        e = store_batch_end(conn);
+    for (unsigned i = 0; i < n; i++) {
+        struct call *call = call_of_job(jobs[i]);
+        if (e != OK)
+            db_failed(call);
+        else
+            failpoint_committed(call);
+        go_on(call, call->verdict);
+    }
+}
+
+/* ---- HASH lane ---- */
+
+struct hash_thread {
+    struct argon2_arena *arena;
+    unsigned slots;
+};
+
+static enum err hash_open(void *arg, unsigned index, void **context)
+{
+    struct service *service = arg;
+    const struct service_config *c = &service->config;
+    struct hash_thread *thread = calloc(1, sizeof *thread);
+    if (thread == NULL)
+        return ERR_INTERNAL;
+    /* The permits, spread over the threads: one or two each. */
+    unsigned threads = service->hash_threads;
+    thread->slots = c->hash_permits * (index + 1) / threads - c->hash_permits * index / threads;
+    enum err e = argon2_arena_open(c->password->arena_kib, thread->slots, &thread->arena);
+    if (e != OK) {
+        free(thread);
+        return e;
+    }
+    *context = thread;
+    return OK;
+}
+
+static void hash_close(void *context)
+{
+    struct hash_thread *thread = context;
+    argon2_arena_close(thread->arena);
+    free(thread);
+}
+
+static void hash_idle(void *context)
+{
+    struct hash_thread *thread = context;
+    argon2_arena_wipe(thread->arena);
+}
+
+static void hash_finish(struct call *call, enum err e)
+{
+    if (e != OK) {
+        answer_fault(call, e, "password hash");
+        end(call);
+        return;
+    }
+    go_on(call, step_of(call)->hash_end(call));
+}
+
+static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
+{
+    (void)arg;
+    struct hash_thread *thread = context;
+    if (n == 2 && thread->slots == 2) {
+        struct call *a = call_of_job(jobs[0]), *b = call_of_job(jobs[1]);
+        enum err e = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
+        hash_finish(a, e);
+        hash_finish(b, e);
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        struct call *call = call_of_job(jobs[i]);
+        hash_finish(call, argon2id_hash(thread->arena, call->hash_job));
+    }
+}
+
+/* ---- SIGN lane ---- */
+
+static enum err sign_open(void *arg, unsigned index, void **context)
+{
+    (void)index;
+    struct service *service = arg;
+    return signer_open(service->config.keyring, (struct signer **)context);
+}
+
+static void sign_close(void *context)
+{
+    signer_close(context);
+}
+
+static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
+{
+    (void)arg;
+    for (unsigned i = 0; i < n; i++) {
+        struct call *call = call_of_job(jobs[i]);
+        go_on(call, step_of(call)->sign(call, context));
+    }
+}
+
+/* ---- opening ---- */
+
+static enum err open_db_lane(struct service *service)
+{
+    bool single = store_is_single_writer(service->config.store);
+    struct lane_config config = {
+        .name = "db",
+        .threads = single ? 1 : service->config.db_threads,
+        .batch = single ? LANE_BATCH_MAX : 1,
+        .capacity = LANE_CAPACITY,
+        .flows = 1,
+        .arg = service,
+        .thread_open = db_open,
+        .thread_close = db_close,
+        .run = db_run,
+        .drop = drop,
+        .gone = gone,
+    };
+    return lane_open(&config, &service->lanes[LANE_DB]);
+}
+
+/* One thread for each permit as long as there are cores for them; then two permits to a thread,
+ * which hashes them as a pair. */
+static enum err open_hash_lane(struct service *service)
+{
+    unsigned permits = service->config.hash_permits;
+    unsigned threads = permits < service->config.cores ? permits : service->config.cores;
+    service->hash_threads = threads > (permits + 1) / 2 ? threads : (permits + 1) / 2;
+    service->hash_memory = (size_t)permits * service->config.password->arena_kib * 1024;
+    struct lane_config config = {
+        .name = "hash",
+        .threads = service->hash_threads,
+        .batch = 2,
+        .capacity = LANE_CAPACITY,
+        .flows = HASH_FLOWS,
+        .nice = HASH_NICE,
+        .arg = service,
+        .thread_open = hash_open,
+        .thread_close = hash_close,
+        .run = hash_run,
+        .drop = drop,
+        .gone = gone,
+        .idle = hash_idle,
+    };
+    return lane_open(&config, &service->lanes[LANE_HASH]);
+}
+
+static enum err open_sign_lane(struct service *service)
+{
+    struct lane_config config = {
+        .name = "sign",
+        .threads = service->config.cores,
+        .batch = 1,
+        .capacity = LANE_CAPACITY,
+        .flows = 1,
+        .arg = service,
+        .thread_open = sign_open,
+        .thread_close = sign_close,
+        .run = sign_run,
+        .drop = drop,
+        .gone = gone,
+    };
+    return lane_open(&config, &service->lanes[LANE_SIGN]);
+}
+
+enum err flow_open(struct service *service)
+{
+    TRY(open_hash_lane(service));
+    TRY(open_sign_lane(service));
+    return open_db_lane(service);
+}
+
+void flow_close(struct service *service)
+{
+    for (unsigned i = 0; i < LANES; i++) {
+        lane_close(service->lanes[i]);
+        service->lanes[i] = NULL;
+    }
+}

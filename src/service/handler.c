@@ -1,0 +1,138 @@
+/* handler.c: from an HTTP request to a use case, and back. */
+#include <string.h>
+
+#include "service/call.h"
+
+struct call *call_of(const struct http_request *request)
+{
+    return request->app;
+}
+
+/* ---- routes ---- */
+
+/* The template's {id} takes one segment that is a UUID; everything else must be equal. */
+static bool path_matches(const char *template, const char *path, struct uuid *id)
+{
+    const char *hole = strstr(template, "{id}");
+    if (hole == NULL)
+        return strcmp(template, path) == 0;
+    size_t before = (size_t)(hole - template);
+    if (strncmp(template, path, before) != 0)
+        return false;
+    const char *segment = path + before;
+    size_t len = strcspn(segment, "/");
+    return strcmp(hole + 4, segment + len) == 0 && uuid_parse(segment, len, id) == OK;
+}
+
+static bool method_matches(enum http_method wanted, enum http_method got)
+{
+    return wanted == got || (wanted == HTTP_GET && got == HTTP_HEAD);
+}
+
+/* Sets call->route, or answers 404 or 405. */
+static enum flow find_route(struct call *call)
+{
+    const char *allow = NULL;
+    enum route_listener here = call->operations ? ON_OPERATIONS : ON_PUBLIC;
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = &ROUTES[i];
+        if ((route->listeners & here) == 0 ||
+            !path_matches(route->path, call->http->path, &call->path_id))
+            continue;
+        if (method_matches(route->method, call->http->method)) {
+            call->route = route;
+            return FLOW_NEXT;
+        }
+        allow = route->method == HTTP_GET ? "GET, HEAD" : "POST";
+    }
+    if (allow == NULL) {
+        answer_problem(call, ERR_NOT_FOUND, "not_found", "not found");
+    } else {
+        answer_problem_status(call, 405, "method_not_allowed", "method not allowed");
+        http_add_header(call->http, "Allow", allow);
+    }
+    return FLOW_DONE;
+}
+
+/* ---- the four functions of an http_handler ---- */
+
+static struct call *new_call(struct service *service, struct http_request *request,
+                             bool operations)
+{
+    struct call *call = calloc(1, sizeof *call);
+    if (call == NULL)
+        return NULL;
+    call->service = service;
+    call->http = request;
+    call->operations = operations;
+    request->app = call;
+    return call;
+}
+
+static enum http_verdict begin(struct service *service, struct http_request *request,
+                               bool operations)
+{
+    struct call *call = new_call(service, request, operations);
+    if (call == NULL) {
+        request->answer.status = 503;
+        return HTTP_ANSWERED;
+    }
+    if (request->method == HTTP_OPTIONS && cors_apply(call))
+        return HTTP_ANSWERED;
+    if (find_route(call) == FLOW_DONE)
+        return HTTP_ANSWERED;
+    if (call->route->begin(call) == FLOW_DONE)
+        return HTTP_ANSWERED;
+    return flow_start(call);
+}
+
+static enum http_verdict begin_public(void *arg, struct http_request *request)
+{
+    return begin(arg, request, false);
+}
+
+static enum http_verdict begin_operations(void *arg, struct http_request *request)
+{
+    return begin(arg, request, true);
+}
+
+static void refuse(void *arg, struct http_request *request, enum http_refusal why)
+{
+    struct call *call = new_call(arg, request, false);
+    if (call == NULL)
+        request->answer.status = 503;
+    else if (why == HTTP_REFUSE_TOO_LARGE)
+        answer_problem(call, ERR_TOO_LARGE, "body_too_large", "body is larger than 16 KiB");
+    else
+        answer_problem(call, ERR_MALFORMED, "malformed_request", "malformed request");
+}
+
+static void finish(void *arg, struct http_request *request)
+{
+    (void)arg;
+    struct call *call = call_of(request);
+    if (call == NULL)
+        return;
+    if (request->method != HTTP_OPTIONS)
+        (void)cors_apply(call);
+    note_request(call);
+}
+
+static void release(struct http_request *request)
+{
+    struct call *call = call_of(request);
+    if (call == NULL)
+        return;
+    secret_wipe(call, sizeof *call);
+    free(call);
+}
+
+struct http_handler service_public_handler(struct service *service)
+{
+    return (struct http_handler){service, begin_public, refuse, finish, release};
+}
+
+struct http_handler service_operations_handler(struct service *service)
+{
+    return (struct http_handler){service, begin_operations, refuse, finish, release};
+}

@@ -1,0 +1,55 @@
+/* health.c: alive and ready. Both are read from memory, so they answer at once, always. */
+#include <string.h>
+
+#include "service/call.h"
+
+static void answer_status(struct call *call, unsigned status, const char *body)
+{
+    answer_json(call, status, (char *)(uintptr_t)body, strlen(body), false);
+    call->http->answer.body_lasts = true;
+    http_add_header(call->http, "Cache-Control", "no-store");
+    call->reason = "ok";
+}
+
+enum flow health_live(struct call *call)
+{
+    answer_status(call, 200, "{\"status\":\"alive\"}");
+    return FLOW_DONE;
+}
+
+static void answer_detail(struct call *call, bool database, bool draining)
+{
+    char *body = malloc(256);
+    if (body == NULL) {
+        call->http->answer.status = 503;
+        return;
+    }
+    bool ready = database && !draining;
+    struct text t = text_on(body, 256);
+    json_open(&t);
+    json_str(&t, "status", ready ? "ready" : "not_ready");
+    json_key(&t, "checks");
+    json_open(&t);
+    json_str(&t, "database", database ? "up" : "down");
+    json_str(&t, "signing_key", "active");
+    json_bool(&t, "draining", draining);
+    json_close(&t);
+    json_close(&t);
+    answer_json(call, ready ? 200 : 503, body, t.len, false);
+    http_add_header(call->http, "Cache-Control", "no-store");
+}
+
+enum flow health_ready(struct call *call)
+{
+    bool database = probe_ready(call->service->probe);
+    bool draining = atomic_load(&call->service->draining);
+    if (call->operations)
+        answer_detail(call, database, draining);
+    else if (database && !draining)
+        answer_status(call, 200, "{\"status\":\"ready\"}");
+    else
+        answer_status(call, 503, "{\"status\":\"not_ready\"}");
+    if (call->http->answer.status == 503)
+        http_add_header(call->http, "Retry-After", "1");
+    return FLOW_DONE;
+}

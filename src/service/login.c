@@ -1,0 +1,289 @@
+/*
+ * login.c: a login, top to bottom.
+ *
+ *     start (network)  shape, address, limits
+ *     load (DB)        finds the credential, reserves one attempt
+ *     verify (HASH)    the same work whether or not there is such an account
+ *     rehash (HASH)    only if the stored hash is of yesterday's strength, and there is room
+ *     sign (SIGN)      before the commit: what can fail comes first
+ *     commit (DB)      opens the session, forgets the failures
+ *
+ * Unknown account, wrong password and wrong tenant, and a disabled account with a wrong password, take
+ * the same steps and get the same answer.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "service/call.h"
+
+static unsigned seconds_until(int64_t then_ms, int64_t now_ms)
+{
+    int64_t left = then_ms > now_ms ? then_ms - now_ms : 1;
+    return (unsigned)((left + MS_PER_SECOND - 1) / MS_PER_SECOND);
+}
+
+static void answer_denied(struct call *call, const char *reason)
+{
+    answer_problem(call, ERR_DENIED, "invalid_credentials", "invalid credentials");
+    call->reason = reason; /* for the log alone: the answers are the same */
+    note_event(call, LOG_INFO, "auth.login_failed", reason);
+}
+
+/* ---- start ---- */
+
+static enum flow read_delivery(struct call *call, const struct member *member)
+{
+    static const char *const names[] = {"body", "cookie", "both"};
+    call->login.delivery = call->service->config.settings.delivery;
+    if (member->value == NULL)
+        return FLOW_NEXT;
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(member->value, names[i]) == 0) {
+            call->login.delivery = (enum delivery)(i + 1);
+            return FLOW_NEXT;
+        }
+    }
+    answer_problem(call, ERR_INVALID, "invalid_member", "must be body, cookie or both: delivery");
+    return FLOW_DONE;
+}
+
+static enum flow read_identity(struct call *call, const struct member *email)
+{
+    struct login_call *login = &call->login;
+    enum err e = identity_canonical(email->value, email->len, login->email);
+    if (e == ERR_MALFORMED) {
+        answer_problem(call, e, "invalid_email", "invalid email");
+        return FLOW_DONE;
+    }
+    if (e == OK)
+        e = identity_digest(call->service->config.keys, &call->tenant_id, login->email,
+                            login->identity);
+    if (e != OK) {
+        answer_fault(call, e, "identity");
+        return FLOW_DONE;
+    }
+    identity_tag(login->identity, call->identity_tag);
+    return FLOW_NEXT;
+}
+
+static enum flow start(struct call *call, struct member members[4])
+{
+    if (body_uuid(call, &members[0], &call->tenant_id) == FLOW_DONE)
+        return FLOW_DONE;
+    call->has_tenant = true;
+    if (read_delivery(call, &members[3]) == FLOW_DONE ||
+        read_identity(call, &members[1]) == FLOW_DONE || limit_address(call) == FLOW_DONE ||
+        limit_login(call, call->login.identity) == FLOW_DONE)
+        return FLOW_DONE;
+    /* What cannot be anyone's password is hashed as the empty one: the same work, the same end. */
+    if (password_normalise(members[2].value, members[2].len, &call->login.password) != OK)
+        call->login.password.len = 0;
+    FAILPOINT("login.begin");
+    return FLOW_NEXT;
+}
+
+enum flow login_start(struct call *call)
+{
+    struct member members[] = {{.name = "tenant_id", .required = true},
+                               {.name = "email", .required = true},
+                               {.name = "password", .required = true},
+                               {.name = "delivery"}};
+    json_t *doc CLEANUP(cleanup_json) = NULL;
+    if (body_read(call, members, ARRAY_LEN(members), &doc) == FLOW_DONE)
+        return FLOW_DONE;
+    enum flow flow = start(call, members);
+    secret_wipe((char *)(uintptr_t)members[2].value, members[2].len);
+    return flow;
+}
+
+/* ---- load ---- */
+
+static void refund(struct call *call, struct store_conn *conn)
+{
+    const struct login_call *login = &call->login;
+    enum err e = store_login_refund(conn, &call->tenant_id, login->identity,
+                                    login->found.window_started_at,
+                                    call->service->config.settings.lockout_threshold);
+    (void)e; /* the attempt then stays counted: the safe side */
+}
+
+enum flow login_load(struct call *call, struct store_conn *conn)
+{
+    struct login_call *login = &call->login;
+    const struct service_settings *s = &call->service->config.settings;
+    struct store_login_request request = {.tenant_id = call->tenant_id,
+                                          .email = login->email,
+                                          .threshold = s->lockout_threshold,
+                                          .lock_ms = s->lockout_ms};
+    memcpy(request.identity_digest, login->identity, sizeof request.identity_digest);
+    enum err e = store_login_begin(conn, &request, &login->found);
+    if (e != OK) {
+        answer_fault(call, e, store_last_error());
+        return FLOW_DONE;
+    }
+    if (login->found.locked) {
+        answer_retry(call, ERR_LOCKED, "account_locked", "account temporarily locked",
+                     seconds_until(login->found.locked_until, login->found.now));
+        return FLOW_DONE;
+    }
+    call->undo = refund; /* until the password has been judged */
+    return FLOW_NEXT;
+}
+
+/* ---- verify ---- */
+
+enum flow login_verify_begin(struct call *call, struct argon2_job **job)
+{
+    struct login_call *login = &call->login;
+    const char *unusable = NULL;
+    const char *stored = login->found.found ? login->found.password_hash : NULL;
+    enum err e = password_verify_begin(call->service->config.password, &login->password, stored,
+                                       &login->work, &unusable);
+    if (e != OK) {
+        answer_fault(call, e, "random numbers");
+        return FLOW_DONE;
+    }
+    if (unusable != NULL)
+        note_event(call, LOG_ERROR, "auth.hash_unusable", unusable);
+    *job = &login->work.job;
+    return FLOW_NEXT;
+}
+
+static void note_lock(const struct call *call)
+{
+    struct log_line line;
+    char until[CLOCK_RFC3339_LEN + 1];
+    if (!note_begin(call, &line, LOG_WARN, "auth.lockout", "too many failed logins"))
+        return;
+    clock_format_rfc3339(call->login.found.locked_until, until);
+    log_str(&line, "locked_until", until);
+    log_end(&line);
+}
+
+enum flow login_verify_end(struct call *call)
+{
+    struct login_call *login = &call->login;
+    FAILPOINT("login.hashed");
+    if (login->found.found) {
+        call->user_id = login->found.user_id;
+        call->has_user = true;
+    }
+    if (password_verify_finish(&login->work) != OK) {
+        call->undo = NULL; /* this attempt counts */
+        answer_denied(call, login->found.found ? "invalid_password" : "not_found");
+        if (login->found.last_attempt)
+            note_lock(call);
+        return FLOW_DONE;
+    }
+    if (!login->found.active) {
+        answer_problem(call, ERR_FORBIDDEN, "account_inactive", "account inactive");
+        return FLOW_DONE;
+    }
+    return FLOW_NEXT;
+}
+
+/* ---- rehash ---- */
+
+enum flow login_rehash_begin(struct call *call, struct argon2_job **job)
+{
+    struct login_call *login = &call->login;
+    const struct password_policy *policy = call->service->config.password;
+    if (!password_outdated(policy, &login->work))
+        return FLOW_NEXT;
+    if (password_hash_begin(policy, &login->password, &login->work) == OK)
+        *job = &login->work.job;
+    return FLOW_NEXT; /* a login does not fail for want of a better hash */
+}
+
+enum flow login_rehash_end(struct call *call)
+{
+    struct login_call *login = &call->login;
+    if (password_hash_finish(&login->work, login->new_hash) != OK)
+        login->new_hash[0] = '\0';
+    return FLOW_NEXT;
+}
+
+/* ---- sign ---- */
+
+static enum err make_session(struct call *call, struct signer *signer)
+{
+    struct login_call *login = &call->login;
+    const struct service_config *config = &call->service->config;
+    TRY(uuid_make_v4(&login->session_id));
+    TRY(refresh_token_make(config->keys, &login->session_id, &login->token));
+    int64_t now_s = clock_unix_ms() / MS_PER_SECOND;
+    struct access_claims claims = {.tenant_id = call->tenant_id,
+                                   .user_id = login->found.user_id,
+                                   .session_id = login->session_id,
+                                   .auth_time = now_s};
+    return access_token_issue(&config->access, signer, &claims, now_s, call->access_token,
+                              &call->access_token_len);
+}
+
+enum flow login_sign(struct call *call, struct signer *signer)
+{
+    password_wipe(&call->login.password);
+    enum err e = make_session(call, signer);
+    if (e != OK) {
+        answer_fault(call, ERR_UNAVAILABLE, "signing failed");
+        return FLOW_DONE;
+    }
+    FAILPOINT("login.signed");
+    return FLOW_NEXT;
+}
+
+/* ---- commit ---- */
+
+static enum err open_session(struct call *call, struct store_conn *conn)
+{
+    struct login_call *login = &call->login;
+    const struct service_settings *s = &call->service->config.settings;
+    struct store_new_session session = {
+        .session_id = login->session_id,
+        .tenant_id = call->tenant_id,
+        .user_id = login->found.user_id,
+        .client_ip = call->http->client_ip,
+        .user_agent = call->http->user_agent,
+        .idle_ms = s->refresh_idle_ms,
+        .absolute_ms = s->refresh_absolute_ms,
+        .max_sessions = s->max_sessions_per_user,
+        .old_hash = login->found.password_hash,
+        .new_hash = login->new_hash[0] != '\0' ? login->new_hash : NULL,
+    };
+    memcpy(session.identity_digest, login->identity, sizeof session.identity_digest);
+    TRY(refresh_token_digest(&login->token, session.token_digest));
+    return store_login_finish(conn, &session);
+}
+
+static void answer_session(struct call *call)
+{
+    struct login_call *login = &call->login;
+    char token[REFRESH_TOKEN_LEN + 1];
+    enum err e = refresh_token_format(call->service->config.keys, &login->token, token);
+    if (e != OK) {
+        answer_fault(call, e, "refresh token");
+        return;
+    }
+    call->session_id = login->session_id;
+    call->has_session = true;
+    answer_tokens(call, token, (login->delivery & DELIVER_COOKIE) != 0,
+                  (login->delivery & DELIVER_BODY) != 0,
+                  call->service->config.settings.refresh_idle_ms / MS_PER_SECOND);
+    call->reason = "ok";
+    secret_wipe(token, sizeof token);
+}
+
+enum flow login_commit(struct call *call, struct store_conn *conn)
+{
+    enum err e = open_session(call, conn);
+    if (e == OK) {
+        call->undo = NULL;
+        answer_session(call);
+    } else if (e == ERR_FORBIDDEN) { /* disabled while we hashed */
+        answer_problem(call, e, "account_inactive", "account inactive");
+    } else {
+        answer_fault(call, e, store_last_error());
+    }
+    return FLOW_DONE;
+}

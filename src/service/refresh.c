@@ -1,0 +1,206 @@
+/*
+ * refresh.c: a refresh token for the next one.
+ *
+ *     start (network)  reads the token, checks its mac, limits
+ *     rotate (DB)      rotation, retry or replay: store_rotate decides, atomically
+ *     sign (SIGN)      after the commit, which is safe: the client's retry gets the same successor
+ *
+ * Every refusal looks the same from outside.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "service/call.h"
+
+void answer_invalid_refresh(struct call *call)
+{
+    answer_problem(call, ERR_DENIED, "invalid_refresh_token", "invalid refresh token");
+    if (call->refresh.by_cookie)
+        answer_clear_cookie(call);
+}
+
+static enum flow refuse(struct call *call, const char *reason)
+{
+    answer_invalid_refresh(call);
+    call->reason = reason; /* for the log alone */
+    return FLOW_DONE;
+}
+
+/* ---- start ---- */
+
+static enum flow answer_required(struct call *call)
+{
+    answer_problem(call, ERR_MALFORMED, "refresh_token_required", "refresh token required");
+    return FLOW_DONE;
+}
+
+enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged)
+{
+    const struct service_keys *keys = call->service->config.keys;
+    const char *cookie = http_cookie(call->http, "refresh");
+    if (cookie != NULL && cookie[0] != '\0') { /* wins, and the body is not judged at all */
+        call->refresh.by_cookie = true;
+        *judged = refresh_token_parse(keys, cookie, strlen(cookie), out);
+        secret_wipe((char *)(uintptr_t)cookie, strlen(cookie));
+        return FLOW_NEXT;
+    }
+    if (call->http->body_len == 0)
+        return answer_required(call);
+    struct member members[] = {{.name = "refresh_token"},
+                               {.name = "tenant_id", .type = MEMBER_IGNORED}};
+    json_t *doc CLEANUP(cleanup_json) = NULL;
+    if (body_read(call, members, ARRAY_LEN(members), &doc) == FLOW_DONE)
+        return FLOW_DONE;
+    if (members[0].value == NULL || members[0].len == 0)
+        return answer_required(call);
+    *judged = refresh_token_parse(keys, members[0].value, members[0].len, out);
+    secret_wipe((char *)(uintptr_t)members[0].value, members[0].len);
+    return FLOW_NEXT;
+}
+
+static enum err prepare(struct call *call)
+{
+    struct refresh_call *r = &call->refresh;
+    const struct service_config *config = &call->service->config;
+    r->rotation = (struct store_rotation){
+        .session_id = r->presented.session_id,
+        .generation = r->presented.generation,
+        .sealed_len = REFRESH_SEALED_LEN,
+        .client_ip = call->http->client_ip,
+        .user_agent = call->http->user_agent,
+        .idle_ms = config->settings.refresh_idle_ms,
+        .leeway_ms = config->settings.refresh_leeway_ms,
+    };
+    TRY(refresh_token_next(config->keys, &r->presented, &r->next));
+    TRY(refresh_token_digest(&r->presented, r->rotation.token_digest));
+    TRY(refresh_token_digest(&r->next, r->rotation.next_digest));
+    return refresh_token_seal(config->keys, &r->presented, &r->next, r->rotation.sealed);
+}
+
+enum flow refresh_start(struct call *call)
+{
+    struct refresh_call *r = &call->refresh;
+    enum err judged = ERR_DENIED;
+    if (limit_address(call) == FLOW_DONE ||
+        refresh_read_token(call, &r->presented, &judged) == FLOW_DONE)
+        return FLOW_DONE;
+    if (judged == ERR_MALFORMED || judged == ERR_DENIED || judged == ERR_TOO_LARGE)
+        return refuse(call, "invalid");
+    if (judged == OK) {
+        call->session_id = r->presented.session_id;
+        call->has_session = true;
+        if (limit_refresh(call, &r->presented.session_id) == FLOW_DONE)
+            return FLOW_DONE;
+        judged = prepare(call);
+    }
+    if (judged != OK) {
+        answer_fault(call, judged, "refresh token");
+        return FLOW_DONE;
+    }
+    return FLOW_NEXT;
+}
+
+/* ---- rotate ---- */
+
+static void note_replay(const struct call *call)
+{
+    const struct refresh_call *r = &call->refresh;
+    const struct store_session *s = &r->result.session;
+    struct log_line line;
+    if (!note_begin(call, &line, LOG_WARN, "security.refresh_replay_detected",
+                    "a spent refresh token was presented; the session has been ended"))
+        return;
+    log_i64(&line, "distance", (int64_t)s->generation - r->presented.generation);
+    log_i64(&line, "age_seconds", (r->result.now - s->rotated_at) / MS_PER_SECOND);
+    log_str(&line, "previous_ip", s->client_ip);
+    log_str(&line, "previous_user_agent", s->user_agent);
+    log_end(&line);
+}
+
+static void take_owner(struct call *call)
+{
+    call->tenant_id = call->refresh.result.session.tenant_id;
+    call->user_id = call->refresh.result.session.user_id;
+    call->has_tenant = call->has_user = true;
+}
+
+/* The successor of then, instead of the one just made. */
+static enum flow retry(struct call *call)
+{
+    struct refresh_call *r = &call->refresh;
+    enum err e = refresh_token_unseal(call->service->config.keys, &r->presented, r->result.sealed,
+                                      r->result.sealed_len, &r->next);
+    if (e == ERR_DENIED)
+        return refuse(call, "invalid");
+    if (e != OK) {
+        answer_fault(call, e, "refresh token");
+        return FLOW_DONE;
+    }
+    call->reason = "retried";
+    return FLOW_NEXT;
+}
+
+enum flow refresh_rotate(struct call *call, struct store_conn *conn)
+{
+    struct refresh_call *r = &call->refresh;
+    enum err e = store_rotate(conn, &r->rotation, &r->result);
+    if (e != OK) {
+        answer_fault(call, e, store_last_error());
+        return FLOW_DONE;
+    }
+    if (r->result.outcome != STORE_UNKNOWN)
+        take_owner(call);
+    switch (r->result.outcome) {
+    case STORE_ROTATED:
+        call->reason = "ok";
+        return FLOW_NEXT;
+    case STORE_RETRIED:
+        return retry(call);
+    case STORE_REPLAYED:
+        note_replay(call);
+        return refuse(call, "replayed");
+    case STORE_EXPIRED:
+        return refuse(call, "expired");
+    case STORE_REVOKED:
+        return refuse(call, "revoked");
+    case STORE_UNKNOWN:
+        break;
+    }
+    return refuse(call, "invalid");
+}
+
+/* ---- sign ---- */
+
+static int64_t seconds_left(const struct call *call)
+{
+    const struct store_rotation_result *result = &call->refresh.result;
+    int64_t left = result->session.idle_expires_at - result->now;
+    return left > 0 ? left / MS_PER_SECOND : 0;
+}
+
+enum flow refresh_sign(struct call *call, struct signer *signer)
+{
+    struct refresh_call *r = &call->refresh;
+    const struct service_config *config = &call->service->config;
+    const char *reason = call->reason;
+    char token[REFRESH_TOKEN_LEN + 1];
+    struct access_claims claims = {.tenant_id = call->tenant_id,
+                                   .user_id = call->user_id,
+                                   .session_id = r->result.session.id,
+                                   .auth_time = r->result.session.opened_at / MS_PER_SECOND};
+    enum err e = access_token_issue(&config->access, signer, &claims,
+                                    clock_unix_ms() / MS_PER_SECOND, call->access_token,
+                                    &call->access_token_len);
+    FAILPOINT("rotate.signed");
+    if (e == OK)
+        e = refresh_token_format(config->keys, &r->next, token);
+    if (e != OK) {
+        answer_fault(call, ERR_UNAVAILABLE, "signing failed");
+        return FLOW_DONE;
+    }
+    answer_tokens(call, token, r->by_cookie, !r->by_cookie, seconds_left(call));
+    secret_wipe(token, sizeof token);
+    call->reason = reason;
+    return FLOW_DONE;
+}

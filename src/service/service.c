@@ -1,0 +1,72 @@
+#include "service/service.h"
+
+#include <openssl/sha.h>
+#include <string.h>
+
+#include "auth/keyring.h"
+#include "base/encode.h"
+#include "service/call.h"
+
+/* 3 MiB: keys that are being limited, or were lately. */
+#define LIMITER_PLACES ((size_t)128 * 1024)
+
+static enum err prepare_register_mac(struct service *service)
+{
+    const struct service_config *c = &service->config;
+    const struct mac_part part = {c->register_token->data, c->register_token->len};
+    return service_keys_mac(c->keys, service_keys_current_id(c->keys), KEY_BEARER, &part, 1,
+                            service->register_mac);
+}
+
+static void prepare_etag(struct service *service)
+{
+    size_t len = 0;
+    const char *set = keyring_jwks(service->config.keyring, &len);
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+    char hex[2 * SHA256_DIGEST_LENGTH + 1];
+    SHA256((const uint8_t *)set, len, digest);
+    hex_encode(digest, sizeof digest, hex);
+    struct text t = text_on(service->etag, sizeof service->etag);
+    text_put_f(&t, "\"%.32s\"", hex);
+}
+
+static void cleanup_service(struct service **service)
+{
+    service_close(*service);
+}
+
+enum err service_open(const struct service_config *config, struct service **out)
+{
+    struct service *service CLEANUP(cleanup_service) = calloc(1, sizeof *service);
+    if (service == NULL)
+        return ERR_INTERNAL;
+    service->config = *config;
+    if (config->register_token->len > 0)
+        TRY(prepare_register_mac(service));
+    prepare_etag(service);
+    TRY(limiter_open(LIMITER_PLACES, &service->limiter));
+    TRY(flow_open(service));
+    TRY(probe_open(service, &service->probe));
+    *out = TAKE(service);
+    return OK;
+}
+
+void service_drain(struct service *service)
+{
+    atomic_store(&service->draining, true);
+}
+
+void service_close(struct service *service)
+{
+    if (service == NULL)
+        return;
+    probe_close(service->probe);
+    flow_close(service);
+    limiter_close(service->limiter);
+    free(service);
+}
+
+size_t service_hash_memory(const struct service *service)
+{
+    return service->hash_memory;
+}

@@ -1,0 +1,68 @@
+/*
+ * service.h: the use cases, and what they share.
+ *
+ * A struct service ties the rules (auth/), the database (store/) and the lanes (net/) together. Each
+ * use case is one file: login.c reads top to bottom as a login happens. Opened once by main; every
+ * function may be called from any thread.
+ */
+#ifndef WW_SERVICE_SERVICE_H
+#define WW_SERVICE_SERVICE_H
+
+#include "auth/access_token.h"
+#include "auth/password.h"
+#include "auth/service_keys.h"
+#include "net/http.h"
+#include "store/store.h"
+
+enum delivery { DELIVER_BODY = 1, DELIVER_COOKIE = 2, DELIVER_BOTH = 3 };
+
+/* Plain values; times in milliseconds unless named otherwise. */
+struct service_settings {
+    bool cookie_secure; /* false in development: http://localhost */
+    enum delivery delivery;
+    int64_t refresh_idle_ms;
+    int64_t refresh_absolute_ms;
+    int64_t refresh_leeway_ms;
+    unsigned max_sessions_per_user;
+    unsigned lockout_threshold;
+    int64_t lockout_ms;
+    unsigned login_per_min_per_email;
+    unsigned register_per_min_per_email;
+    unsigned refresh_per_min_per_token;
+    unsigned ip_per_second;
+    unsigned ip_burst;
+    unsigned hash_acquire_timeout_ms;
+    unsigned db_timeout_ms;
+};
+
+struct service_config {
+    struct service_settings settings;
+    struct access_policy access;
+    const struct password_policy *password; /* outlives the service, like all that follows */
+    const struct keyring *keyring;
+    const struct service_keys *keys;
+    const struct secret *register_token; /* len 0: registration is open */
+    struct store *store;
+    const char *cors_origins; /* comma-separated; NULL: none */
+    unsigned db_threads;
+    unsigned hash_permits; /* hashes in memory at once */
+    unsigned cores;
+};
+
+struct service;
+
+/* Starts the lanes (allocating the memory for hashing) and the database probe. */
+MUST_USE enum err service_open(const struct service_config *config, struct service **out);
+/* Readiness turns false; what is under way goes on. */
+void service_drain(struct service *service);
+/* Nothing may be under way any more. */
+void service_close(struct service *service);
+
+/* Bytes that are set aside for hashing. */
+size_t service_hash_memory(const struct service *service);
+
+/* What the two listeners serve. */
+struct http_handler service_public_handler(struct service *service);
+struct http_handler service_operations_handler(struct service *service);
+
+#endif

@@ -1,0 +1,117 @@
+"""A real, throw-away PostgreSQL cluster."""
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from . import ports
+
+BIN = Path(os.environ.get("WATCHWORD_PG_BIN", "/usr/lib/postgresql/15/bin"))
+HELP = (
+    f"PostgreSQL server programs are missing in {BIN}: install postgresql-15 (or set"
+    " WATCHWORD_PG_BIN), or leave the store out with WATCHWORD_TEST_STORES=sqlite"
+)
+
+
+class Cluster:
+    """One server process on 127.0.0.1 and a unix socket, trust authentication, fsync on."""
+
+    def __init__(self) -> None:
+        for program in ("initdb", "postgres"):
+            if not os.access(BIN / program, os.X_OK):
+                raise AssertionError(HELP)
+        self.port = ports.free_port()
+        self.dir = Path(tempfile.mkdtemp(prefix="watchword-pg-"))
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            os.chown(self.dir, user.pw_uid, user.pw_gid)
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self._names = itertools.count()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._initdb()
+        self.start()
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ.get("PATH", ""), "HOME": str(self.dir), "LC_ALL": "C.UTF-8"}
+
+    def _initdb(self) -> None:
+        command = [str(BIN / "initdb"), "-D", str(self.dir / "data"), "-U", "postgres"]
+        command += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=self._environment(), cwd=self.dir,
+            **self._as_user,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"initdb failed:\n{done.stdout}\n{done.stderr}")
+
+    def start(self) -> None:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.dir),
+            "port": str(self.port),
+            "fsync": "on",
+            "max_connections": "400",
+            "shared_buffers": "64MB",
+        }
+        command = [str(BIN / "postgres"), "-D", str(self.dir / "data")]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        with open(self.dir / "log", "ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment(), cwd=self.dir,
+                start_new_session=True, **self._as_user,
+            )
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg2.connect(self.url("postgres")).close()
+                return
+            except psycopg2.OperationalError as error:
+                gone = self._process is None or self._process.poll() is not None
+                if gone or time.monotonic() > deadline:
+                    log = (self.dir / "log").read_text(errors="replace")
+                    raise AssertionError(f"PostgreSQL did not start: {error}\n{log}") from error
+                time.sleep(0.02)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URL of a fresh, empty database."""
+        name = f"watchword_{os.getpid()}_{next(self._names)}"
+        connection = psycopg2.connect(self.url("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE {name}")
+        finally:
+            connection.close()
+        return self.url(name)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # "fast" shutdown
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait(timeout=20)
+            self._process = None
+
+    def destroy(self) -> None:
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)

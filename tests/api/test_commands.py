@@ -1,0 +1,177 @@
+"""The command line: serve, migrate, check, version, help (contract section 1)."""
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import ports
+from harness.fixtures import ServerFactory, StorageFactory
+from harness.server import Server, Settings, StartFailed, environment, run_command
+from harness.settings import default_settings, service_binary, slowness
+from harness.storage import Storage
+
+
+def _settings(storage: Storage, **changes: str | None) -> Settings:
+    storage.data_dir.mkdir(parents=True, exist_ok=True)
+    return {
+        **default_settings(), "DATA_DIR": str(storage.data_dir), "DATABASE_URL": storage.url,
+        "PORT": str(ports.free_port()), "OPS_PORT": str(ports.free_port()), **changes,
+    }
+
+
+def test_version_names_program_and_version() -> None:
+    """Exit 0, one line on stdout."""
+    done = run_command(["version"], {})
+    assert done.code == 0
+    assert "watchword" in done.out.lower()
+    assert any(character.isdigit() for character in done.out)
+    assert done.err == ""
+
+
+def test_help_lists_the_commands() -> None:
+    """Exit 0, all commands on stdout."""
+    done = run_command(["help"], {})
+    assert done.code == 0
+    for command in ("serve", "migrate", "check", "keys", "user", "session", "version"):
+        assert command in done.out
+
+
+def test_version_and_help_need_no_settings() -> None:
+    """They work where nothing else would."""
+    for command in ("version", "help"):
+        assert run_command([command], {"PORT": "x", "WATCHWORD_X": "1"}).code == 0
+
+
+@pytest.mark.parametrize("arguments", [
+    ["nonsense"], ["Serve"], [""], ["--nonsense"], ["serve", "extra"], ["serve", "--nonsense"],
+    ["migrate", "--nonsense"], ["migrate", "extra"], ["check", "extra"], ["-x"],
+    ["user"], ["user", "nonsense"], ["session"], ["keys", "nonsense"],
+])
+def test_wrong_usage_is_exit_2(new_sqlite_storage: StorageFactory, arguments: list[str]) -> None:
+    """Unknown commands, options and arguments: 2, a word on stderr, nothing on stdout."""
+    done = run_command(arguments, _settings(new_sqlite_storage()))
+    assert done.code == 2, done.text
+    assert done.err.strip()
+    assert done.out == ""
+
+
+def test_no_command_is_serve(new_sqlite_storage: StorageFactory) -> None:
+    """Without a command it serves: the same bad setting stops it in the same way."""
+    done = run_command([], _settings(new_sqlite_storage(), LOCKOUT_MINUTES="0"))
+    assert done.code == 1
+    assert "LOCKOUT_MINUTES" in done.err
+
+
+# migrate
+
+
+def test_migrate_brings_the_database_up(new_storage: StorageFactory) -> None:
+    """It says what it did, records it, and does nothing the second time."""
+    storage = new_storage()
+    settings = _settings(storage)
+    first = run_command(["migrate"], settings)
+    assert first.code == 0, first.text
+    assert first.out.strip()
+    applied = storage.db.migrations()
+    assert [row["version"] for row in applied] == list(range(1, len(applied) + 1))
+    tables = set(storage.db.tables())
+    assert {"credentials", "sessions", "login_throttle", "idempotency_keys"} <= tables
+    checksum = storage.db.checksum()
+    assert run_command(["migrate"], settings).code == 0
+    assert storage.db.checksum() == checksum
+
+
+def test_migrate_status_changes_nothing(new_storage: StorageFactory) -> None:
+    """Before, it shows what is pending; after, what was applied."""
+    storage = new_storage()
+    settings = _settings(storage)
+    before = run_command(["migrate", "--status"], settings)
+    assert before.code in (0, 1), before.text
+    if storage.is_sqlite and not Path(storage.url.removeprefix("sqlite:")).exists():
+        pass  # it did not even make the file
+    else:
+        assert "credentials" not in storage.db.tables()
+    assert run_command(["migrate"], settings).code == 0
+    after = run_command(["migrate", "--status"], settings)
+    assert after.code == 0, after.text
+    assert after.text != before.text
+    for row in storage.db.migrations():
+        assert row["name"] in after.out
+
+
+def test_migrate_json_is_json(new_storage: StorageFactory) -> None:
+    """--json for machines."""
+    settings = _settings(new_storage())
+    for arguments in (["migrate", "--json"], ["migrate", "--status", "--json"]):
+        done = run_command(arguments, settings)
+        assert done.code == 0, done.text
+        json.loads(done.out)
+
+
+def test_two_migrations_at_once(new_storage: StorageFactory) -> None:
+    """Several at the same moment on one database: all exit 0, each step applied once."""
+    storage = new_storage()
+    settings = environment(_settings(storage))
+    runs = [
+        subprocess.Popen([str(service_binary()), "migrate"], env=settings, cwd="/",
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    for run in runs:
+        _, err = run.communicate(timeout=60 * slowness())
+        assert run.returncode == 0, err.decode(errors="replace")
+    versions = [row["version"] for row in storage.db.migrations()]
+    assert versions == sorted(set(versions))
+
+
+def test_migrate_refuses_a_newer_database(new_storage: StorageFactory) -> None:
+    """A database of a later version is not touched by this one."""
+    storage = new_storage()
+    settings = _settings(storage)
+    assert run_command(["migrate"], settings).code == 0
+    last = storage.db.migrations()[-1]["version"]
+    storage.db.update("migrations", {"version": 9999}, version=last)
+    checksum = storage.db.checksum()
+    assert run_command(["migrate"], settings).code == 1
+    assert storage.db.checksum() == checksum
+    assert run_command(["serve"], settings).code == 1
+
+
+def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:
+    """An unreachable server, a folder that is not there: 1, soon, naming the setting."""
+    storage = new_sqlite_storage()
+    for url in (f"postgresql://nobody@127.0.0.1:{ports.free_port()}/x", "sqlite:/nonexistent/x.db"):
+        done = run_command(["migrate"], _settings(storage, DATABASE_URL=url), timeout=30)
+        assert done.code == 1
+        assert "DATABASE_URL" in done.err or "database" in done.err.lower()
+
+
+def test_production_is_not_ready_before_migrate(
+    new_storage: StorageFactory, make_server: ServerFactory
+) -> None:
+    """Only development migrates by itself: in production the start is refused or not ready."""
+    storage = new_storage()
+    settings = _settings(storage, ENV="production", REGISTER_OPEN="true")
+    server = Server(storage, settings)
+    try:
+        server.start(wait=False)
+        code = None
+        for _ in range(100):
+            code = server.process.poll()
+            if code is not None:
+                break
+            assert not server.is_ready()
+        assert code in (None, 1)
+    except StartFailed as refused:
+        assert refused.returncode == 1
+    finally:
+        server.kill()
+    if not storage.is_sqlite or Path(storage.url.removeprefix("sqlite:")).exists():
+        assert "credentials" not in storage.db.tables()
+    assert run_command(["migrate"], settings).code == 0
+    ready = make_server(storage, ENV="production", REGISTER_OPEN="true")
+    with ready.client() as client:
+        client.new_session()

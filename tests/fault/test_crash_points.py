@@ -1,0 +1,213 @@
+"""The process is killed at a named point of a use case: what was promised still holds.
+
+The program is a build with failure points (WATCHWORD_FAULT_BIN, default build-fault/watchword);
+WATCHWORD_FAIL_AT names the point where it kills itself. Without that variable it is an ordinary
+server, and serves as the one before and after the crash.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from harness.checks import (
+    assert_invalid_credentials,
+    assert_invalid_refresh,
+    assert_problem,
+    assert_tokens,
+)
+from harness.client import Account, Client, Tokens
+from harness.fixtures import ServerFactory
+from harness.server import Server
+from harness.settings import fault_binary
+
+ROTATE = ["rotate.begin", "rotate.updated", "rotate.committed", "rotate.signed"]
+LOGIN = ["login.begin", "login.reserved", "login.hashed", "login.signed", "login.opened",
+         "login.committed"]
+REGISTER = ["register.hashed", "register.inserted", "register.committed"]
+COMMITTED = {"rotate.committed", "rotate.signed", "login.committed", "register.committed"}
+
+
+def _normal(make_server: ServerFactory, leeway: str = "60") -> Server:
+    return make_server(binary=fault_binary(), REFRESH_LEEWAY_SECONDS=leeway, LOCKOUT_THRESHOLD="3")
+
+
+def _crash(server: Server, point: str, act: Callable[[Client], object]) -> None:
+    """Restart armed, act, see the process die by its own hand, restart disarmed."""
+    server.restart(WATCHWORD_FAIL_AT=point)
+    with server.client() as client:
+        with pytest.raises(httpx.TransportError):
+            act(client)
+    server.wait_killed()
+    server.restart(WATCHWORD_FAIL_AT=None)
+
+
+def _crash_refresh(server: Server, point: str) -> Tokens:
+    """A session whose next refresh dies at the point; its last acknowledged tokens."""
+    with server.client() as client:
+        tokens = client.rotate(client.new_session().refresh)
+    _crash(server, point, lambda client: client.refresh(tokens.refresh))
+    return tokens
+
+
+def _live(server: Server, tokens: Tokens) -> int:
+    return len(server.db.live_sessions(tokens.claims["tenant_id"], tokens.claims["sub"]))
+
+
+@pytest.mark.parametrize("point", ROTATE)
+def test_rotation_killed_at(make_server: ServerFactory, point: str) -> None:
+    """The answer was lost: presenting the same token again works, and one chain lives."""
+    server = _normal(make_server)
+    tokens = _crash_refresh(server, point)
+    with server.client() as client:
+        first = client.rotate(tokens.refresh)
+        assert client.rotate(tokens.refresh).refresh == first.refresh
+        assert client.sessions(first.access).status_code == 200
+        second = client.rotate(first.refresh)
+        assert _live(server, tokens) == 1
+        assert server.db.count("sessions", tenant_id=tokens.claims["tenant_id"]) == 1
+        third = client.rotate(second.refresh)
+        assert_invalid_refresh(client.refresh(first.refresh))
+        for token in (first, second, third):
+            assert_invalid_refresh(client.refresh(token.refresh))
+        assert _live(server, tokens) == 0
+
+
+@pytest.mark.parametrize("point", ROTATE)
+def test_rotation_killed_at_is_durable_where_committed(
+    make_server: ServerFactory, point: str
+) -> None:
+    """The generation moved exactly if the point lies behind the commit."""
+    server = _normal(make_server)
+    with server.client() as client:
+        tokens = client.new_session()
+    before = server.db.session(tokens.session_id)["generation"]
+    _crash(server, point, lambda client: client.refresh(tokens.refresh))
+    after = server.db.session(tokens.session_id)["generation"]
+    assert after == before + (1 if point in COMMITTED else 0)
+
+
+@pytest.mark.parametrize("point", ROTATE)
+def test_rotation_killed_at_without_leeway(make_server: ServerFactory, point: str) -> None:
+    """Leeway 0: the old token works, or nothing does; never two chains."""
+    server = _normal(make_server, leeway="0")
+    tokens = _crash_refresh(server, point)
+    with server.client() as client:
+        answer = client.refresh(tokens.refresh)
+        if answer.status_code == 200:
+            assert point not in COMMITTED
+            head = client.rotate(assert_tokens(answer)["refresh_token"])
+            assert _live(server, tokens) == 1
+            assert_invalid_refresh(client.refresh(tokens.refresh))
+            assert_invalid_refresh(client.refresh(head.refresh))
+        else:
+            assert point in COMMITTED
+            assert_invalid_refresh(answer)
+            assert_invalid_refresh(client.refresh(tokens.refresh))
+        assert _live(server, tokens) == 0
+        assert server.db.count("sessions", tenant_id=tokens.claims["tenant_id"]) == 1
+
+
+@pytest.mark.parametrize("point", ROTATE)
+def test_rotation_killed_again_and_again(make_server: ServerFactory, point: str) -> None:
+    """Three crashes in a row at the same point, retries of one token: still one chain."""
+    server = _normal(make_server)
+    tokens = _crash_refresh(server, point)
+    for _ in range(2):
+        # A retry does not rotate: it may pass the later points without reaching the earlier.
+        server.restart(WATCHWORD_FAIL_AT=point)
+        with server.client() as client:
+            try:
+                client.refresh(tokens.refresh)
+            except httpx.TransportError:
+                server.wait_killed()
+        server.restart(WATCHWORD_FAIL_AT=None)
+    with server.client() as client:
+        client.rotate(client.rotate(tokens.refresh).refresh)
+        assert _live(server, tokens) == 1
+
+
+@pytest.mark.parametrize("point", LOGIN)
+def test_login_killed_at(make_server: ServerFactory, point: str) -> None:
+    """The user tries again and is in; no lock, no broken row, at most one orphaned session."""
+    server = _normal(make_server)
+    with server.client() as client:
+        account = client.new_account()
+        kept = client.sign_in(account)
+    _crash(server, point, lambda client: client.login(account))
+    with server.client() as client:
+        sessions = server.db.live_sessions(account.tenant, account.user)
+        assert len(sessions) == (2 if point in COMMITTED else 1)
+        fresh = client.sign_in(account)
+        assert client.rotate(fresh.refresh).session_id == fresh.session_id
+        client.rotate(kept.refresh)
+        listed = client.session_list(fresh.access)
+        assert len(listed) == len(sessions) + 1
+
+
+@pytest.mark.parametrize("point", LOGIN)
+def test_login_killed_at_does_not_hide_guesses(make_server: ServerFactory, point: str) -> None:
+    """Crashing the service does not buy guesses: after it the count still locks in time, and
+    not before three failures of which at most one is the crashed attempt."""
+    server = _normal(make_server)
+    with server.client() as client:
+        account = client.new_account()
+    _crash(server, point, lambda client: client.login(account))
+    with server.client() as client:
+        wrong = [client.login(Account(account.tenant, account.email)).status_code
+                 for _ in range(4)]
+        assert wrong[:2] == [401, 401]
+        assert wrong[3] == 423
+
+
+@pytest.mark.parametrize("point", ["login.begin", "login.reserved", "login.hashed"])
+def test_wrong_login_killed_at(make_server: ServerFactory, point: str) -> None:
+    """A wrong password that died on the way lets nobody in later."""
+    server = _normal(make_server)
+    with server.client() as client:
+        account = client.new_account()
+    wrong = Account(account.tenant, account.email)
+    _crash(server, point, lambda client: client.login(wrong))
+    with server.client() as client:
+        assert server.db.live_sessions(account.tenant, account.user) == []
+        assert_invalid_credentials(client.login(wrong))
+        assert_tokens(client.login(account))
+
+
+@pytest.mark.parametrize("point", REGISTER)
+def test_registration_killed_at(make_server: ServerFactory, point: str) -> None:
+    """There is an account whose password works, or none and registering again makes it."""
+    server = _normal(make_server)
+    account = Account()
+    _crash(server, point, lambda client: client.register(account))
+    with server.client() as client:
+        rows = server.db.count("credentials", tenant_id=account.tenant)
+        assert rows == (1 if point in COMMITTED else 0)
+        answer = client.register(account)
+        if rows:
+            assert_problem(answer, 409, "credential_exists")
+        else:
+            assert answer.status_code == 200
+        assert_tokens(client.login(account))
+        assert server.db.count("credentials", tenant_id=account.tenant) == 1
+
+
+@pytest.mark.parametrize("point", REGISTER)
+def test_registration_with_a_key_killed_at(make_server: ServerFactory, point: str) -> None:
+    """With X-Idempotency-Key the client just sends it again: 200, and one account."""
+    server = _normal(make_server)
+    account, key = Account(), {"X-Idempotency-Key": "once-only"}
+    _crash(server, point, lambda client: client.register(account, headers=key))
+    with server.client() as client:
+        answers = [client.register(account, headers=key) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json() == answers[1].json()
+        assert server.db.count("credentials", tenant_id=account.tenant) == 1
+        assert_tokens(client.login(account))
+
+
+def test_an_unknown_point_is_refused(make_server: ServerFactory) -> None:
+    """A typing error in the name of a point must not look like a passed test."""
+    with pytest.raises(AssertionError):
+        make_server(binary=fault_binary(), WATCHWORD_FAIL_AT="rotate.nonsense")

@@ -6,7 +6,6 @@
  * Reads the command line and the files it names, runs the workers (load_worker.h), prints one JSON
  * object. Exit codes: 0 done, 1 failed, 2 wrong usage.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>

@@ -1,5 +1,4 @@
 /* load_worker.c: see load_worker.h. */
-#define _GNU_SOURCE
 #include "load_worker.h"
 
 #include <errno.h>

@@ -61,8 +61,8 @@ static void open_keys(struct config *config, struct boot *boot)
 {
     if (config->service_secret.len == 0)
         return;
-    enum err e = service_keys_open(&config->service_secret, &config->service_secret_previous,
-                                   &boot->keys);
+    enum err e =
+        service_keys_open(&config->service_secret, &config->service_secret_previous, &boot->keys);
     if (e != OK)
         config_problem(config, "SERVICE_SECRET", "cannot be used (%s)", err_name(e));
 }
@@ -76,6 +76,7 @@ static unsigned find_pem(const char *dir, char path[CONFIG_PATH_MAX + 280])
     unsigned count = 0;
     if (d == NULL)
         return 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no threads yet */
     for (struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
         size_t len = strlen(entry->d_name);
         if (len > 4 && strcmp(entry->d_name + len - 4, ".pem") == 0) {

@@ -1,5 +1,5 @@
-/* commands.h: what `watchword COMMAND` does. Each returns the exit code: 0 done, 1 refused or failed,
- * 2 wrong usage. */
+/* commands.h: what `watchword COMMAND` does. Each returns the exit code: 0 done, 1 refused or
+ * failed, 2 wrong usage. */
 #ifndef WW_COMMANDS_H
 #define WW_COMMANDS_H
 

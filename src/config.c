@@ -31,7 +31,7 @@ void config_problem(struct config *config, const char *name, const char *fmt, ..
 /* NULL if unset; an empty value counts as unset, as compose files write it. */
 static const char *value_of(const char *name)
 {
-    const char *v = getenv(name);
+    const char *v = getenv(name); /* NOLINT(concurrency-mt-unsafe): no threads yet */
     return v != NULL && v[0] != '\0' ? v : NULL;
 }
 
@@ -123,7 +123,7 @@ static void secret_from_file(struct config *c, const char *file_name, struct sec
 
 static void secret(struct config *c, const char *name, const char *file_name, struct secret *out)
 {
-    char *v = getenv(name);
+    char *v = getenv(name); /* NOLINT(concurrency-mt-unsafe): no threads yet */
     bool given = v != NULL && v[0] != '\0';
     if (given && value_of(file_name) != NULL)
         config_problem(c, name, "is given together with %s; give one", file_name);
@@ -322,8 +322,7 @@ static void read_passwords(struct config *c)
     c->argon2_backend = string("ARGON2_BACKEND", "auto");
     enum argon2_backend backend;
     if (argon2_backend_from_name(c->argon2_backend, &backend) != OK)
-        config_problem(c, "ARGON2_BACKEND",
-                       "must be auto, portable, avx2, avx512 or libargon2");
+        config_problem(c, "ARGON2_BACKEND", "must be auto, portable, avx2, avx512 or libargon2");
     c->max_concurrent_hashes = small(c, "MAX_CONCURRENT_HASHES", 2 * cores, 1, 512);
     c->hash_acquire_timeout_ms = small(c, "HASH_ACQUIRE_TIMEOUT_MS", 5000, 10, 60000);
 }
@@ -340,8 +339,7 @@ static void read_tokens(struct config *c, struct service_settings *s)
     if (s->refresh_idle_ms > s->refresh_absolute_ms)
         config_problem(c, idle_minutes > 0 ? "REFRESH_IDLE_MINUTES" : "REFRESH_TOKEN_TTL_DAYS",
                        "is longer than REFRESH_ABSOLUTE_MAX_DAYS");
-    s->refresh_leeway_ms =
-        (int64_t)number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
+    s->refresh_leeway_ms = (int64_t)number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
     s->max_sessions_per_user = small(c, "MAX_SESSIONS_PER_USER", 50, 1, 1000);
 }
 

@@ -2,8 +2,8 @@
  * config.h: the environment, read once into one constant struct.
  *
  * Nothing is guessed: a value that cannot be parsed, is out of range, or contradicts another is a
- * problem with the name of its variable. All problems are collected, so that an operator sees them at
- * once. Only main.c and the commands include this; every module is handed what concerns it.
+ * problem with the name of its variable. All problems are collected, so that an operator sees them
+ * at once. Only main.c and the commands include this; every module is handed what concerns it.
  */
 #ifndef WW_CONFIG_H
 #define WW_CONFIG_H

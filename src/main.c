@@ -36,7 +36,7 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } COMMANDS[] = {
-    {"serve", command_serve},     {"migrate", command_migrate}, {"check", command_check},
+    {"serve", command_serve},     {"migrate", command_migrate},   {"check", command_check},
     {"version", command_version}, {"--version", command_version}, {"help", command_help},
     {"--help", command_help},     {"-h", command_help},
 };

@@ -48,7 +48,7 @@ static unsigned raise_descriptors(void)
     rlim_t wanted = CONNECTIONS_MAX + OTHER_DESCRIPTORS;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur > OTHER_DESCRIPTORS * 2
+    return limit.rlim_cur > (rlim_t)OTHER_DESCRIPTORS * 2
                ? (unsigned)(limit.rlim_cur - OTHER_DESCRIPTORS)
                : (unsigned)limit.rlim_cur / 2;
 }
@@ -73,8 +73,8 @@ static void note_migration(void *arg, unsigned version, const char *name)
     log_note(LOG_INFO, "database.migrated", "migration applied", name);
 }
 
-/* Development brings the database up by itself. Production expects that `watchword migrate` has run;
- * a database that cannot be reached is waited for, in both. */
+/* Development brings the database up by itself. Production expects that `watchword migrate` has
+ * run; a database that cannot be reached is waited for, in both. */
 static void prepare_database(struct config *config, struct store *store)
 {
     struct store_version version = {0, 0};
@@ -134,8 +134,7 @@ static enum err start_listener(const struct config *config, const char *host, un
     };
     enum err e = http_open(&http, out);
     if (e != OK)
-        fprintf(stderr, "watchword: cannot listen on %s port %u: %s\n", host, port,
-                strerror(errno));
+        fprintf(stderr, "watchword: cannot listen on %s port %u: %m\n", host, port);
     return e;
 }
 

@@ -32,8 +32,13 @@ INLINE struct duo mul_add(struct duo x, struct duo y)
 }
 
 #define XOR_ROTATE(x, y, bits)                                                                     \
-    (struct duo){{_mm512_ror_epi64(_mm512_xor_si512((x).v[0], (y).v[0]), bits),                    \
-                  _mm512_ror_epi64(_mm512_xor_si512((x).v[1], (y).v[1]), bits)}}
+    (struct duo)                                                                                   \
+    {                                                                                              \
+        {                                                                                          \
+            _mm512_ror_epi64(_mm512_xor_si512((x).v[0], (y).v[0]), bits),                          \
+                _mm512_ror_epi64(_mm512_xor_si512((x).v[1], (y).v[1]), bits)                       \
+        }                                                                                          \
+    }
 
 /* GB of section 3.6 */
 INLINE void mix(struct duo *a, struct duo *b, struct duo *c, struct duo *d)

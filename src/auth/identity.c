@@ -108,7 +108,7 @@ enum err identity_canonical(const char *in, size_t len, char out[IDENTITY_MAX + 
 {
     trim(&in, &len);
     /* Folding shortens at most to a third; what is longer than that cannot become an address. */
-    if (len > 3 * IDENTITY_MAX || !utf8_valid(in, len, NULL))
+    if (len > (size_t)3 * IDENTITY_MAX || !utf8_valid(in, len, NULL))
         return ERR_MALFORMED;
     const char *at = memrchr(in, '@', len);
     if (at == NULL || at == in)

@@ -19,7 +19,7 @@
 
 struct secret {
     uint8_t *data; /* len bytes, followed by a NUL that is not part of them */
-    size_t len;    /* may be lowered by its owner; what is cut off is wiped in the end all the same */
+    size_t len; /* may be lowered by its owner; what is cut off is wiped in the end all the same */
     size_t mapped; /* bytes of the pages */
 };
 

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "net/http_deadline.h"
 #include "net/http_framing.h"
+#include "net/http_origin.h"
 
 /* The header section, and the growing edge of the body, live in this. */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
@@ -24,7 +25,6 @@
  * beyond, the connection ends. */
 #define DISCARD_MAX ((size_t)1024 * 1024)
 #define BODY_FIRST_CAP 1024
-#define FORWARDED_MAX 2048
 
 struct http_server {
     struct http_config config;
@@ -73,94 +73,6 @@ static enum MHD_Result see_line(void *arg, enum MHD_ValueKind kind, const char *
     return MHD_YES;
 }
 
-struct joined {
-    const char *name;
-    struct text text;
-};
-
-static enum MHD_Result join_line(void *arg, enum MHD_ValueKind kind, const char *name,
-                                 const char *value)
-{
-    (void)kind;
-    struct joined *joined = arg;
-    if (strcasecmp(name, joined->name) == 0 && value != NULL) {
-        if (joined->text.len > 0)
-            text_put_char(&joined->text, ',');
-        text_put(&joined->text, value);
-    }
-    return MHD_YES;
-}
-
-/* All lines of one field; NULL if there are none or they are longer than any honest chain. */
-static const char *join_field(const struct http_request *request, const char *name, char *buf,
-                              size_t cap)
-{
-    if (http_header(request, name) == NULL)
-        return NULL;
-    struct joined joined = {name, text_on(buf, cap)};
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, join_line, &joined);
-    return text_ok(&joined.text) ? buf : NULL;
-}
-
-static void find_client(struct http_request *request)
-{
-    char xff[FORWARDED_MAX], forwarded[FORWARDED_MAX];
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    struct ip_address peer = {{0}};
-    if (info != NULL)
-        ip_from_sockaddr(info->client_addr, &peer);
-    request->client = client_ip(&request->server->config.trusted_proxies, &peer,
-                                join_field(request, "X-Forwarded-For", xff, sizeof xff),
-                                join_field(request, "Forwarded", forwarded, sizeof forwarded));
-    ip_format(&request->client, request->client_ip);
-}
-
-static bool trace_id_ok(const char *s, size_t len)
-{
-    if (len == 0 || len > HTTP_TRACE_ID_MAX)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!alnum && c != '.' && c != '_' && c != '-')
-            return false;
-    }
-    return true;
-}
-
-/* The trace-id of a W3C traceparent: 00-<32 hex digits>-..., not all zero. */
-static bool trace_id_of_parent(const char *s, char out[HTTP_TRACE_ID_MAX + 1])
-{
-    if (strlen(s) < 55 || s[2] != '-' || s[35] != '-')
-        return false;
-    bool zero = true;
-    for (size_t i = 3; i < 35; i++) {
-        if (!((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
-            return false;
-        zero = zero && s[i] == '0';
-    }
-    if (zero)
-        return false;
-    text_copy(out, HTTP_TRACE_ID_MAX + 1, s + 3, 32);
-    return true;
-}
-
-static void find_trace_id(struct http_request *request)
-{
-    const char *given = http_header(request, "x-trace-id");
-    if (given != NULL && trace_id_ok(given, strlen(given))) {
-        text_copy(request->trace_id, sizeof request->trace_id, given, strlen(given));
-        return;
-    }
-    const char *parent = http_header(request, "traceparent");
-    if (parent != NULL && trace_id_of_parent(parent, request->trace_id))
-        return;
-    uint8_t id[16];
-    if (random_bytes(id, sizeof id) == OK)
-        hex_encode(id, sizeof id, request->trace_id);
-}
-
 /* ---- the life of a request ---- */
 
 static void free_request(struct http_request *request)
@@ -194,8 +106,8 @@ static struct http_request *new_request(struct http_server *server,
     request->method = method_of(method);
     request->path = url;
     request->refusal = -1;
-    find_client(request);
-    find_trace_id(request);
+    http_find_client(request, &server->config.trusted_proxies);
+    http_find_trace_id(request);
     const char *agent = http_header(request, "User-Agent");
     if (agent != NULL)
         text_copy(request->user_agent, sizeof request->user_agent, agent, strlen(agent));

@@ -247,7 +247,7 @@ static unsigned take(struct worker *worker, struct lane_job **jobs)
     /* Not more than this thread's share: the others are to work as well. */
     unsigned share = (lane->queued + lane->config.threads - 1) / lane->config.threads;
     unsigned n = 0;
-    while (n < min_unsigned(share, lane->config.batch))
+    while (lane->turn != NULL && n < min_unsigned(share, lane->config.batch))
         jobs[n++] = dequeue(lane);
     return n;
 }

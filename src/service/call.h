@@ -1,10 +1,10 @@
 /*
  * call.h: one use of one endpoint, and the steps it takes. Private to service/.
  *
- * A route names the use case's steps and the lane each runs in. begin runs on the network thread and
- * checks everything that needs no waiting; the steps are straight-line blocking code on lane threads.
- * A step either goes on (FLOW_NEXT) or has set the answer (FLOW_DONE). A call belongs to one thread
- * at a time, so nothing in it is locked.
+ * A route names the use case's steps and the lane each runs in. begin runs on the network thread
+ * and checks everything that needs no waiting; the steps are straight-line blocking code on lane
+ * threads. A step either goes on (FLOW_NEXT) or has set the answer (FLOW_DONE). A call belongs to
+ * one thread at a time, so nothing in it is locked.
  */
 #ifndef WW_SERVICE_CALL_H
 #define WW_SERVICE_CALL_H
@@ -44,7 +44,7 @@ struct route {
     enum http_method method;
     const char *path; /* {id} stands for one segment */
     enum route_listener listeners;
-    bool quiet;       /* logged at debug level only */
+    bool quiet; /* logged at debug level only */
     /* FLOW_DONE: answered. FLOW_NEXT: the steps follow. */
     enum flow (*begin)(struct call *call);
     struct step steps[STEPS_MAX]; /* up to the first without a function */
@@ -113,7 +113,7 @@ struct call {
     const char *fault; /* a literal or store_last_error: what went wrong inside */
     char fault_text[256];
 
-    char access_token[ACCESS_TOKEN_MAX];
+    char *access_token; /* ACCESS_TOKEN_MAX bytes, once there is one */
     size_t access_token_len;
     union {
         struct login_call login;
@@ -143,6 +143,10 @@ struct call *call_of(const struct http_request *request);
 enum http_verdict flow_start(struct call *call);
 MUST_USE enum err flow_open(struct service *service);
 void flow_close(struct service *service);
+
+/* Issues call->access_token. */
+MUST_USE enum err call_issue(struct call *call, struct signer *signer,
+                             const struct access_claims *claims);
 
 /* ---- answer.c: each sets the whole answer ---- */
 /* A JSON body that is on the heap and NUL-terminated; the answer takes it. */
@@ -231,8 +235,8 @@ enum flow register_insert(struct call *call, struct store_conn *conn);
 enum flow refresh_start(struct call *call);
 enum flow refresh_rotate(struct call *call, struct store_conn *conn);
 enum flow refresh_sign(struct call *call, struct signer *signer);
-/* The token in the cookie or the body. FLOW_DONE: answered, because there is none. Otherwise *judged
- * says what it is worth (refresh_token_parse). Shared with logout. */
+/* The token in the cookie or the body. FLOW_DONE: answered, because there is none. Otherwise
+ * *judged says what it is worth (refresh_token_parse). Shared with logout. */
 enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged);
 void answer_invalid_refresh(struct call *call);
 

@@ -76,8 +76,7 @@ static enum err push(struct call *call, enum lane_id lane)
     job->admitted = call->hash_place && lane == LANE_HASH;
     if (!keep_place)
         call->hash_place = false;
-    job->start_by_ns =
-        call->undoing ? clock_mono_ns() + UNDO_TIMEOUT_NS : start_by(call, lane);
+    job->start_by_ns = call->undoing ? clock_mono_ns() + UNDO_TIMEOUT_NS : start_by(call, lane);
     return lane_push(call->service->lanes[lane], job);
 }
 
@@ -228,8 +227,8 @@ static void failpoint_committed(const struct call *call)
 #ifdef WW_FAILPOINTS
     char point[64];
     unsigned last = call->step + 1;
-    bool ends = call->verdict == FLOW_DONE || !is_step(last < STEPS_MAX ? &call->route->steps[last]
-                                                                        : NULL);
+    bool ends =
+        call->verdict == FLOW_DONE || !is_step(last < STEPS_MAX ? &call->route->steps[last] : NULL);
     snprintf(point, sizeof point, "%s.committed", call->route->name);
     if (ends || strcmp(call->route->name, "rotate") == 0)
         FAILPOINT(point);

@@ -1,7 +1,18 @@
 /* handler.c: from an HTTP request to a use case, and back. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "service/call.h"
+
+enum err call_issue(struct call *call, struct signer *signer, const struct access_claims *claims)
+{
+    call->access_token = malloc(ACCESS_TOKEN_MAX);
+    if (call->access_token == NULL)
+        return ERR_INTERNAL;
+    return access_token_issue(&call->service->config.access, signer, claims,
+                              clock_unix_ms() / MS_PER_SECOND, call->access_token,
+                              &call->access_token_len);
+}
 
 struct call *call_of(const struct http_request *request)
 {
@@ -56,8 +67,7 @@ static enum flow find_route(struct call *call)
 
 /* ---- the four functions of an http_handler ---- */
 
-static struct call *new_call(struct service *service, struct http_request *request,
-                             bool operations)
+static struct call *new_call(struct service *service, struct http_request *request, bool operations)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL)
@@ -123,7 +133,13 @@ static void release(struct http_request *request)
     struct call *call = call_of(request);
     if (call == NULL)
         return;
-    secret_wipe(call, sizeof *call);
+    if (call->access_token != NULL) {
+        secret_wipe(call->access_token, ACCESS_TOKEN_MAX);
+        free(call->access_token);
+    }
+    /* Calls that were answered on the spot have seen no secret worth the time. */
+    if (call->has_tenant || call->has_session)
+        secret_wipe(call, sizeof *call);
     free(call);
 }
 

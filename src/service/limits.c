@@ -21,16 +21,14 @@ static enum flow take(struct call *call, const struct limit *limit, const void *
 
 static struct limit per_minute(enum scope scope, unsigned n)
 {
-    return (struct limit){
-        .scope = scope, .interval_ns = 60 * NS_PER_SECOND / n, .burst = n};
+    return (struct limit){.scope = scope, .interval_ns = 60 * NS_PER_SECOND / n, .burst = n};
 }
 
 enum flow limit_address(struct call *call)
 {
     const struct service_settings *s = &call->service->config.settings;
-    struct limit limit = {.scope = SCOPE_IP,
-                          .interval_ns = NS_PER_SECOND / s->ip_per_second,
-                          .burst = s->ip_burst};
+    struct limit limit = {
+        .scope = SCOPE_IP, .interval_ns = NS_PER_SECOND / s->ip_per_second, .burst = s->ip_burst};
     struct ip_address key = ip_limit_key(&call->http->client);
     return take(call, &limit, key.b, sizeof key.b);
 }

@@ -8,8 +8,8 @@
  *     sign (SIGN)      before the commit: what can fail comes first
  *     commit (DB)      opens the session, forgets the failures
  *
- * Unknown account, wrong password and wrong tenant, and a disabled account with a wrong password, take
- * the same steps and get the same answer.
+ * Unknown account, wrong password and wrong tenant, and a disabled account with a wrong password,
+ * take the same steps and get the same answer.
  */
 #include <string.h>
 
@@ -102,9 +102,9 @@ enum flow login_start(struct call *call)
 static void refund(struct call *call, struct store_conn *conn)
 {
     const struct login_call *login = &call->login;
-    enum err e = store_login_refund(conn, &call->tenant_id, login->identity,
-                                    login->found.window_started_at,
-                                    call->service->config.settings.lockout_threshold);
+    enum err e =
+        store_login_refund(conn, &call->tenant_id, login->identity, login->found.window_started_at,
+                           call->service->config.settings.lockout_threshold);
     (void)e; /* the attempt then stays counted: the safe side */
 }
 
@@ -212,13 +212,11 @@ static enum err make_session(struct call *call, struct signer *signer)
     const struct service_config *config = &call->service->config;
     TRY(uuid_make_v4(&login->session_id));
     TRY(refresh_token_make(config->keys, &login->session_id, &login->token));
-    int64_t now_s = clock_unix_ms() / MS_PER_SECOND;
     struct access_claims claims = {.tenant_id = call->tenant_id,
                                    .user_id = login->found.user_id,
                                    .session_id = login->session_id,
-                                   .auth_time = now_s};
-    return access_token_issue(&config->access, signer, &claims, now_s, call->access_token,
-                              &call->access_token_len);
+                                   .auth_time = clock_unix_ms() / MS_PER_SECOND};
+    return call_issue(call, signer, &claims);
 }
 
 enum flow login_sign(struct call *call, struct signer *signer)

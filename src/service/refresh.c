@@ -189,9 +189,7 @@ enum flow refresh_sign(struct call *call, struct signer *signer)
                                    .user_id = call->user_id,
                                    .session_id = r->result.session.id,
                                    .auth_time = r->result.session.opened_at / MS_PER_SECOND};
-    enum err e = access_token_issue(&config->access, signer, &claims,
-                                    clock_unix_ms() / MS_PER_SECOND, call->access_token,
-                                    &call->access_token_len);
+    enum err e = call_issue(call, signer, &claims);
     FAILPOINT("rotate.signed");
     if (e == OK)
         e = refresh_token_format(config->keys, &r->next, token);

@@ -84,9 +84,9 @@ static enum flow check_password(struct call *call, const struct member *member)
     struct register_call *r = &call->registration;
     enum err e = password_normalise(member->value, member->len, &r->password);
     const char *why = e == ERR_TOO_LARGE ? "password is too long"
-                      : e == OK ? password_refusal(call->service->config.password, &r->password,
-                                                   r->email)
-                                : "password is not valid text";
+                      : e == OK
+                          ? password_refusal(call->service->config.password, &r->password, r->email)
+                          : "password is not valid text";
     if (why == NULL)
         return FLOW_NEXT;
     answer_problem(call, ERR_MALFORMED, "weak_password", why);

@@ -1,11 +1,22 @@
 /* routes.c: every endpoint, its steps, and the lane of each. */
 #include "service/call.h"
 
-#define DB_STEP(fn) {.lane = LANE_DB, .db = (fn)}
-#define SIGN_STEP(fn) {.lane = LANE_SIGN, .sign = (fn)}
-#define HASH_STEP(fn) {.lane = LANE_HASH, .hash_begin = fn##_begin, .hash_end = fn##_end}
+#define DB_STEP(fn)                                                                                \
+    {                                                                                              \
+        .lane = LANE_DB, .db = (fn)                                                                \
+    }
+#define SIGN_STEP(fn)                                                                              \
+    {                                                                                              \
+        .lane = LANE_SIGN, .sign = (fn)                                                            \
+    }
+#define HASH_STEP(fn)                                                                              \
+    {                                                                                              \
+        .lane = LANE_HASH, .hash_begin = fn##_begin, .hash_end = fn##_end                          \
+    }
 #define HASH_IF_ROOM(fn)                                                                           \
-    {.lane = LANE_HASH, .hash_begin = fn##_begin, .hash_end = fn##_end, .optional = true}
+    {                                                                                              \
+        .lane = LANE_HASH, .hash_begin = fn##_begin, .hash_end = fn##_end, .optional = true        \
+    }
 
 const struct route ROUTES[] = {
     {.name = "register",

@@ -1,9 +1,9 @@
 /*
  * service.h: the use cases, and what they share.
  *
- * A struct service ties the rules (auth/), the database (store/) and the lanes (net/) together. Each
- * use case is one file: login.c reads top to bottom as a login happens. Opened once by main; every
- * function may be called from any thread.
+ * A struct service ties the rules (auth/), the database (store/) and the lanes (net/) together.
+ * Each use case is one file: login.c reads top to bottom as a login happens. Opened once by main;
+ * every function may be called from any thread.
  */
 #ifndef WW_SERVICE_SERVICE_H
 #define WW_SERVICE_SERVICE_H

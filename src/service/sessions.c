@@ -144,8 +144,7 @@ enum flow sessions_revoke(struct call *call, struct store_conn *conn)
 enum flow sessions_logout_all(struct call *call, struct store_conn *conn)
 {
     uint64_t ended = 0;
-    enum err e =
-        store_end_sessions(conn, &call->tenant_id, &call->user_id, "logout_all", &ended);
+    enum err e = store_end_sessions(conn, &call->tenant_id, &call->user_id, "logout_all", &ended);
     if (e == OK) {
         answer_ok(call);
         answer_clear_cookie(call);

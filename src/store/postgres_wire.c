@@ -284,7 +284,7 @@ static bool send_calls(PGconn *pg, const struct pg_call *calls, unsigned n, uint
     static const int binary[PG_PARAMS_MAX] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     char name[8];
     for (unsigned i = 0; i < n; i++) {
-        snprintf(name, sizeof name, "w%u", calls[i].statement);
+        snprintf(name, sizeof name, "w%u", (unsigned)calls[i].statement);
         if (PQsendQueryPrepared(pg, name, calls[i].count, calls[i].values, calls[i].lengths, binary,
                                 1) != 1)
             return false;
@@ -334,7 +334,8 @@ enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n, P
         TRY(pg_connect(conn));
     uint64_t deadline =
         clock_mono_ns() + (conn->base.store->timeout_ms + ANSWER_MARGIN_MS) * NS_PER_MS;
-    memset(results, 0, n * sizeof *results);
+    for (unsigned i = 0; i < n; i++)
+        results[i] = NULL;
     if (!send_calls(conn->pg, calls, n, deadline))
         return link_failure(conn, "cannot send to postgresql");
     enum err e = receive(conn, n, deadline, results);

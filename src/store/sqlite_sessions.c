@@ -75,14 +75,15 @@ static enum store_rotated judge(const struct store_rotation *r,
 static enum err advance(struct sqlite_conn *conn, const struct store_rotation *r,
                         struct store_rotation_result *res)
 {
-    int64_t idle_end = res->now + r->idle_ms;
     int64_t end = res->session.absolute_expires_at;
+    int64_t idle_end = res->now + r->idle_ms;
+    res->session.idle_expires_at = idle_end < end ? idle_end : end;
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_ROTATE);
     sqlite_bind_id(st, 1, &r->session_id);
     sqlite_bind_digest(st, 2, r->next_digest);
     sqlite3_bind_blob(st, 3, r->sealed, (int)r->sealed_len, SQLITE_STATIC);
     sqlite3_bind_int64(st, 4, res->now);
-    sqlite3_bind_int64(st, 5, idle_end < end ? idle_end : end);
+    sqlite3_bind_int64(st, 5, res->session.idle_expires_at);
     sqlite_bind_str(st, 6, r->client_ip);
     sqlite_bind_str(st, 7, r->user_agent);
     TRY(sqlite_run(conn, st, NULL));

@@ -132,9 +132,11 @@ static enum err start_listener(const struct config *config, const char *host, un
         .trusted_proxies = config->trusted_proxies,
         .handler = handler,
     };
+    char why[128];
     enum err e = http_open(&http, out);
     if (e != OK)
-        fprintf(stderr, "watchword: cannot listen on %s port %u: %m\n", host, port);
+        fprintf(stderr, "watchword: cannot listen on %s port %u: %s\n", host, port,
+                strerror_r(errno, why, sizeof why));
     return e;
 }
 
@@ -215,7 +217,12 @@ static enum err start(struct config *config, struct boot *boot, struct running *
         fprintf(stderr, "watchword: cannot start (%s)\n", err_name(e));
         return e;
     }
-    return start_listeners(config, r);
+    TRY(start_listeners(config, r));
+    e = service_wait_open(r->service);
+    if (e != OK)
+        fprintf(stderr, "watchword: MAX_CONCURRENT_HASHES x ARGON_MEMORY_KB: the memory cannot be "
+                        "had\n");
+    return e;
 }
 
 int command_serve(int argc, char **argv)

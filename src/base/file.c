@@ -41,7 +41,9 @@ static bool is_private(const struct stat *st)
 
 static enum err open_and_read(const char *path, size_t max, bool private, struct secret *out)
 {
-    int fd CLEANUP(cleanup_fd) = open(path, O_RDONLY | O_CLOEXEC | (private ? O_NOFOLLOW : 0));
+    /* Without O_NONBLOCK a pipe in the file's place would be waited for before it is refused. */
+    int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (private ? O_NOFOLLOW : 0);
+    int fd CLEANUP(cleanup_fd) = open(path, flags);
     if (fd < 0 && errno == ENOENT)
         return ERR_NOT_FOUND;
     if (fd < 0)

@@ -227,10 +227,7 @@ static unsigned sift(struct lane *lane, struct lane_job **jobs, unsigned n)
 static void learn(struct lane *lane, uint64_t elapsed_ns, unsigned n)
 {
     uint64_t each = elapsed_ns / n;
-    if (lane->job_ns == 0)
-        lane->job_ns = each;
-    else
-        lane->job_ns += (each >> AVERAGE_SHIFT) - (lane->job_ns >> AVERAGE_SHIFT);
+    lane->job_ns += (each >> AVERAGE_SHIFT) - (lane->job_ns >> AVERAGE_SHIFT);
 }
 
 /* Waits for jobs and takes up to a batch; 0 when the lane is closing and empty. Under the lock. */
@@ -305,12 +302,7 @@ static enum err start_workers(struct lane *lane)
             return ERR_INTERNAL;
         lane->started++;
     }
-    pthread_mutex_lock(&lane->lock);
-    while (lane->opened < lane->started)
-        pthread_cond_wait(&lane->ready, &lane->lock);
-    enum err e = lane->open_error;
-    pthread_mutex_unlock(&lane->lock);
-    return e;
+    return OK;
 }
 
 static void cleanup_lane(struct lane **lane)
@@ -325,6 +317,7 @@ enum err lane_open(const struct lane_config *config, struct lane **out)
     if (lane == NULL)
         return ERR_INTERNAL;
     lane->config = *config;
+    lane->job_ns = config->first_guess_ns;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->work, NULL);
     pthread_cond_init(&lane->ready, NULL);
@@ -334,6 +327,16 @@ enum err lane_open(const struct lane_config *config, struct lane **out)
     TRY(start_workers(lane));
     *out = TAKE(lane);
     return OK;
+}
+
+enum err lane_wait_open(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    while (lane->opened < lane->started)
+        pthread_cond_wait(&lane->ready, &lane->lock);
+    enum err e = lane->open_error;
+    pthread_mutex_unlock(&lane->lock);
+    return e;
 }
 
 void lane_close(struct lane *lane)

@@ -46,9 +46,10 @@ struct lane_config {
     unsigned threads; /* 1 or more */
     unsigned batch;   /* jobs handed over at once, at most; 1 to LANE_BATCH_MAX */
     unsigned capacity;
-    unsigned flows; /* a power of two; 1: first come, first served */
-    int nice;       /* added to the threads' nice value */
-    void *arg;      /* handed to the callbacks */
+    unsigned flows;          /* a power of two; 1: first come, first served */
+    uint64_t first_guess_ns; /* a job's time, until one has been seen */
+    int nice;                /* added to the threads' nice value */
+    void *arg;               /* handed to the callbacks */
 
     /* On the thread itself, before its first job; the context is handed to the other three. An
      * error ends the start of the lane. */
@@ -63,8 +64,10 @@ struct lane_config {
     void (*idle)(void *context);
 };
 
-/* Starts the threads and waits until each has opened its context. */
+/* Starts the threads; each opens its context, and only then takes jobs. */
 MUST_USE enum err lane_open(const struct lane_config *config, struct lane **out);
+/* Waits until every thread has opened its context; the error of one that could not. */
+MUST_USE enum err lane_wait_open(struct lane *lane);
 
 /* Works off what was pushed, then ends the threads. Nothing may be pushed any more. */
 void lane_close(struct lane *lane);

@@ -9,6 +9,8 @@
 #ifndef WW_SERVICE_CALL_H
 #define WW_SERVICE_CALL_H
 
+#include <semaphore.h>
+
 #include "auth/argon2.h"
 #include "auth/identity.h"
 #include "auth/refresh_token.h"
@@ -128,7 +130,8 @@ struct service {
     struct lane *lanes[LANES];
     struct limiter *limiter;
     struct probe *probe;
-    size_t hash_memory;
+    sem_t listening;           /* posted for each hash thread once the listeners are up */
+    atomic_size_t hash_memory; /* bytes of the arenas */
     unsigned hash_threads;
     uint8_t register_mac[MAC_LEN]; /* of the register token */
     char etag[72];
@@ -142,6 +145,8 @@ struct call *call_of(const struct http_request *request);
 /* Starts the steps of a call whose begin said FLOW_NEXT. */
 enum http_verdict flow_start(struct call *call);
 MUST_USE enum err flow_open(struct service *service);
+/* Waits until the memory for hashing is there. */
+MUST_USE enum err flow_wait_open(struct service *service);
 void flow_close(struct service *service);
 
 /* Issues call->access_token. */

@@ -19,6 +19,15 @@
 #define HASH_FLOWS 256
 #define HASH_NICE 10
 
+/* What a job takes, until the lane has seen some: a database round trip with its fsync, one RSA
+ * signature, and for a hash half a nanosecond a byte filled, which is slower than most machines. */
+#define DB_GUESS_NS (2 * NS_PER_MS)
+#define SIGN_GUESS_NS NS_PER_MS
+static uint64_t hash_guess_ns(const struct argon2_params *params)
+{
+    return (uint64_t)params->memory_kib * 1024 * params->iterations / 2;
+}
+
 static void advance(struct call *call);
 
 static struct call *call_of_job(struct lane_job *job)
@@ -270,6 +279,9 @@ static enum err hash_open(void *arg, unsigned index, void **context)
     struct hash_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
         return ERR_INTERNAL;
+    /* Touching the memory keeps the kernel's map of this process busy; the listeners go first. */
+    while (sem_wait(&service->listening) != 0)
+        ;
     /* The permits, spread over the threads: one or two each. */
     unsigned threads = service->hash_threads;
     thread->slots = c->hash_permits * (index + 1) / threads - c->hash_permits * index / threads;
@@ -278,6 +290,7 @@ static enum err hash_open(void *arg, unsigned index, void **context)
         free(thread);
         return e;
     }
+    atomic_fetch_add(&service->hash_memory, argon2_arena_bytes(thread->arena));
     *context = thread;
     return OK;
 }
@@ -352,6 +365,7 @@ static enum err open_db_lane(struct service *service)
     bool single = store_is_single_writer(service->config.store);
     struct lane_config config = {
         .name = "db",
+        .first_guess_ns = DB_GUESS_NS,
         .threads = single ? 1 : service->config.db_threads,
         .batch = single ? LANE_BATCH_MAX : 1,
         .capacity = LANE_CAPACITY,
@@ -373,9 +387,9 @@ static enum err open_hash_lane(struct service *service)
     unsigned permits = service->config.hash_permits;
     unsigned threads = permits < service->config.cores ? permits : service->config.cores;
     service->hash_threads = threads > (permits + 1) / 2 ? threads : (permits + 1) / 2;
-    service->hash_memory = (size_t)permits * service->config.password->arena_kib * 1024;
     struct lane_config config = {
         .name = "hash",
+        .first_guess_ns = hash_guess_ns(&service->config.password->params),
         .threads = service->hash_threads,
         .batch = 2,
         .capacity = LANE_CAPACITY,
@@ -396,6 +410,7 @@ static enum err open_sign_lane(struct service *service)
 {
     struct lane_config config = {
         .name = "sign",
+        .first_guess_ns = SIGN_GUESS_NS,
         .threads = service->config.cores,
         .batch = 1,
         .capacity = LANE_CAPACITY,
@@ -414,11 +429,26 @@ enum err flow_open(struct service *service)
 {
     TRY(open_hash_lane(service));
     TRY(open_sign_lane(service));
-    return open_db_lane(service);
+    TRY(open_db_lane(service));
+    TRY(lane_wait_open(service->lanes[LANE_SIGN]));
+    return lane_wait_open(service->lanes[LANE_DB]);
+}
+
+static void release_hash_threads(struct service *service)
+{
+    for (unsigned i = 0; i < service->hash_threads; i++)
+        sem_post(&service->listening);
+}
+
+enum err flow_wait_open(struct service *service)
+{
+    release_hash_threads(service);
+    return lane_wait_open(service->lanes[LANE_HASH]);
 }
 
 void flow_close(struct service *service)
 {
+    release_hash_threads(service); /* a start that failed half-way never did */
     for (unsigned i = 0; i < LANES; i++) {
         lane_close(service->lanes[i]);
         service->lanes[i] = NULL;

@@ -41,6 +41,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     if (service == NULL)
         return ERR_INTERNAL;
     service->config = *config;
+    sem_init(&service->listening, 0, 0);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     prepare_etag(service);
@@ -49,6 +50,11 @@ enum err service_open(const struct service_config *config, struct service **out)
     TRY(probe_open(service, &service->probe));
     *out = TAKE(service);
     return OK;
+}
+
+enum err service_wait_open(struct service *service)
+{
+    return flow_wait_open(service);
 }
 
 void service_drain(struct service *service)
@@ -63,6 +69,7 @@ void service_close(struct service *service)
     probe_close(service->probe);
     flow_close(service);
     limiter_close(service->limiter);
+    sem_destroy(&service->listening);
     free(service);
 }
 

@@ -51,8 +51,12 @@ struct service_config {
 
 struct service;
 
-/* Starts the lanes (allocating the memory for hashing) and the database probe. */
+/* Starts the lanes and the database probe. The memory for hashing is not there yet: calls that need
+ * it wait. */
 MUST_USE enum err service_open(const struct service_config *config, struct service **out);
+/* Once the listeners are up: sets that memory aside. ERR_INTERNAL if the system does not have it.
+ */
+MUST_USE enum err service_wait_open(struct service *service);
 /* Readiness turns false; what is under way goes on. */
 void service_drain(struct service *service);
 /* Nothing may be under way any more. */

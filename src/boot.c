@@ -133,9 +133,10 @@ static void open_ring(struct config *config, struct boot *boot)
                                           .kid = config->jwt_kid,
                                           .previous_public_pem = &config->jwt_previous_key,
                                           .previous_kid = config->jwt_previous_kid};
-    const char *why = NULL;
-    if (keyring_open(&source, &boot->ring, &why) != OK)
-        config_problem(config, "JWT_PRIVATE_KEY_PEM", "%s", why);
+    struct keyring_flaw flaw;
+    if (keyring_open(&source, &boot->ring, &flaw) != OK)
+        config_problem(config, flaw.in_previous ? "JWT_PREV_PUBLIC_KEY_PEM" : "JWT_PRIVATE_KEY_PEM",
+                       "%s", flaw.what);
 }
 
 /* ---- memory ---- */

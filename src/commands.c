@@ -41,65 +41,100 @@ int command_check(int argc, char **argv)
 
 /* ---- migrate ---- */
 
+struct migration_report {
+    bool json;
+    unsigned applied;
+};
+
 static void print_step(void *arg, unsigned version, const char *name)
 {
-    (void)arg;
-    printf("applied %04u %s\n", version, name);
+    struct migration_report *report = arg;
+    report->applied++;
+    if (!report->json)
+        printf("applied %04u %s\n", version, name);
 }
 
 static int report_failure(const struct store *store, enum err e)
 {
-    fprintf(stderr, "watchword: %s: %s (%s)\n", store_kind(store), store_last_error(), err_name(e));
+    fprintf(stderr, "watchword: DATABASE_URL (%s): %s (%s)\n", store_kind(store),
+            store_last_error(), err_name(e));
     return 1;
 }
 
-static int migrate(struct store *store)
+static void print_json(const struct store *store, const struct store_version *version,
+                       unsigned applied)
+{
+    printf("{\"store\":\"%s\",\"version\":%u,\"program_version\":%u,\"applied\":%u}\n",
+           store_kind(store), version->database, version->program, applied);
+}
+
+static int migrate(struct store *store, bool json)
 {
     struct store_version version;
-    enum err e = store_migrate(store, print_step, NULL, &version);
+    struct migration_report report = {.json = json};
+    enum err e = store_migrate(store, print_step, &report, &version);
     if (e != OK)
         return report_failure(store, e);
-    printf("%s: at version %u\n", store_kind(store), version.database);
+    if (json)
+        print_json(store, &version, report.applied);
+    else
+        printf("%s: at version %u\n", store_kind(store), version.database);
     return 0;
 }
 
-static int migrate_status(struct store *store)
+static int migrate_status(struct store *store, bool json)
 {
     struct store_version version;
     enum err e = store_read_version(store, &version);
     if (e != OK)
         return report_failure(store, e);
-    printf("%s: at version %u of %u\n", store_kind(store), version.database, version.program);
+    if (json)
+        print_json(store, &version, 0);
+    else
+        printf("%s: at version %u of %u\n", store_kind(store), version.database, version.program);
     return version.database == version.program ? 0 : 1;
 }
 
+static bool has_problem(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->problem_count; i++)
+        if (strcmp(config->problems[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* Only what concerns the database has to be right for these. */
-static int with_store(int (*work)(struct store *store))
+static int with_store(int (*work)(struct store *store, bool json), bool json)
 {
     struct config config CLEANUP(config_close);
     config_read(&config);
     struct store *store = NULL;
     const struct store_config store_config = {(const char *)config.database_url.data,
                                               config.db_timeout_ms};
-    enum err e = store_open(&store_config, &store);
-    if (e != OK) {
-        fprintf(stderr, "watchword: DATABASE_URL must begin with sqlite:, postgres:// or "
-                        "postgresql://\n");
+    if (has_problem(&config, "DATABASE_URL") || store_open(&store_config, &store) != OK) {
+        print_problems(&config);
         return 1;
     }
     if (!config.production && file_make_dir(config.data_dir) != OK)
         fprintf(stderr, "watchword: DATA_DIR cannot be made: %s\n", config.data_dir);
-    int code = work(store);
+    int code = work(store, json);
     store_close(store);
     return code;
 }
 
 int command_migrate(int argc, char **argv)
 {
-    if (argc == 0)
-        return with_store(migrate);
-    if (argc == 1 && strcmp(argv[0], "--status") == 0)
-        return with_store(migrate_status);
-    fprintf(stderr, "watchword: usage: watchword migrate [--status]\n");
-    return 2;
+    bool json = false, status = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            json = true;
+        } else if (strcmp(argv[i], "--status") == 0) {
+            status = true;
+        } else {
+            fprintf(stderr, "watchword: %s is not an option of migrate [--status] [--json]\n",
+                    argv[i]);
+            return 2;
+        }
+    }
+    return with_store(status ? migrate_status : migrate, json);
 }

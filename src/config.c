@@ -162,6 +162,10 @@ static void read_environment(struct config *c)
     c->production = choice(c, "ENV", envs, 0) == 1;
     c->log_level = (enum log_level)choice(c, "LOG_LEVEL", levels, LOG_INFO);
     path(c, "DATA_DIR", "./watchword-data", c->data_dir);
+    if (value_of("NATS_URL") != NULL || value_of("NATS_URL_FILE") != NULL)
+        config_problem(c, "NATS_URL", "is set, but this version sends no events yet");
+    if (value_of("EVENTS_EXCLUDE") != NULL)
+        config_problem(c, "EVENTS_EXCLUDE", "is set, but this version sends no events yet");
     for (char **e = environ; *e != NULL; e++) {
         if (strncmp(*e, "WATCHWORD_", 10) != 0)
             continue;
@@ -184,8 +188,41 @@ static void read_database(struct config *c)
         if (c->production)
             config_problem(c, "DATABASE_URL", "is required in production");
     }
+    struct store *store = NULL;
+    const struct store_config probe = {(const char *)c->database_url.data, 1000};
+    if (store_open(&probe, &store) != OK)
+        config_problem(c, "DATABASE_URL",
+                       "must be sqlite:PATH, postgres://... or postgresql://..., well-formed");
+    store_close(store);
     c->db_connections = small(c, "DB_POOL_SIZE", 8, 1, 128);
     c->db_timeout_ms = small(c, "DB_TIMEOUT_MS", 2000, 100, 60000);
+}
+
+/* scheme://host[:port], nothing after it; or *. */
+static bool origin_ok(const char *s, size_t len)
+{
+    if (len == 1 && s[0] == '*')
+        return true;
+    size_t scheme = len > 8 && strncmp(s, "https://", 8) == 0  ? 8
+                    : len > 7 && strncmp(s, "http://", 7) == 0 ? 7
+                                                               : 0;
+    for (size_t i = scheme; i < len; i++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]", s[i]) ==
+            NULL)
+            return false;
+    return scheme > 0 && len > scheme;
+}
+
+static bool origins_ok(const char *list)
+{
+    for (;;) {
+        size_t len = strcspn(list, ",");
+        if (!origin_ok(list, len))
+            return false;
+        if (list[len] == '\0')
+            return true;
+        list += len + 1;
+    }
 }
 
 static void read_listeners(struct config *c)
@@ -201,6 +238,9 @@ static void read_listeners(struct config *c)
                        "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
                        IP_NETWORKS_MAX);
     c->cors_origins = value_of("CORS_ORIGINS");
+    if (c->cors_origins != NULL && !origins_ok(c->cors_origins))
+        config_problem(c, "CORS_ORIGINS",
+                       "must be a list of origins: https://app.example,http://localhost:3000");
     if (c->production && c->cors_origins != NULL && strchr(c->cors_origins, '*') != NULL)
         config_problem(c, "CORS_ORIGINS", "may not contain * in production");
 }
@@ -271,13 +311,21 @@ static bool above_floor(const struct argon2_params *p)
     return p->memory_kib >= memory_at[t];
 }
 
+static bool pepper_exists(const struct password_policy *policy, const char *id, size_t len)
+{
+    for (unsigned i = 0; i < policy->pepper_count; i++)
+        if (strlen(policy->peppers[i].id) == len && strncmp(policy->peppers[i].id, id, len) == 0)
+            return true;
+    return false;
+}
+
 /* keyid:base64[,keyid:base64...]; the first is current. */
 static void read_pepper(struct config *c)
 {
     struct secret ring CLEANUP(secret_close) = {0};
     secret(c, "PASSWORD_PEPPER", "PASSWORD_PEPPER_FILE", &ring);
     char *entry = (char *)ring.data;
-    while (entry != NULL && *entry != '\0') {
+    while (entry != NULL) {
         size_t len = strcspn(entry, ",");
         size_t id_len = strcspn(entry, ":");
         struct pepper *pepper = &c->password.peppers[c->password.pepper_count];
@@ -287,18 +335,21 @@ static void read_pepper(struct config *c)
         while (digits > 0 && entry[id_len + digits] == '=') /* padding is optional here */
             digits--;
         if (c->password.pepper_count == PASSWORD_PEPPERS_MAX || id_len >= len ||
-            !phc_keyid_ok(entry, id_len) ||
+            !phc_keyid_ok(entry, id_len) || pepper_exists(&c->password, entry, id_len) ||
             base64_decode(entry + id_len + 1, digits, key, sizeof key, &key_len) != OK ||
             key_len < 16 || secret_copy(key, key_len, &pepper->key) != OK) {
-            config_problem(c, "PASSWORD_PEPPER",
-                           "must be keyid:base64 entries (16 to 64 bytes each, at most %d)",
-                           PASSWORD_PEPPERS_MAX);
+            config_problem(
+                c, "PASSWORD_PEPPER",
+                "must be distinct keyid:base64 entries (16 to 64 bytes each, at most %d)",
+                PASSWORD_PEPPERS_MAX);
             return;
         }
         secret_wipe(key, sizeof key);
         text_copy(pepper->id, sizeof pepper->id, entry, id_len);
         c->password.pepper_count++;
-        entry += len + (entry[len] == ',' ? 1 : 0);
+        if (entry[len] == '\0')
+            return;
+        entry += len + 1; /* what follows a comma is an entry: a trailing comma is a mistake */
     }
 }
 
@@ -312,8 +363,8 @@ static void read_passwords(struct config *c)
     p->arena_kib = p->params.memory_kib;
     if (!above_floor(&p->params))
         config_problem(c, "ARGON_MEMORY_KB",
-                       "is below the OWASP floor for %u iterations (47104, 19456, 12288, 9216, "
-                       "7168 KiB for 1 to 5)",
+                       "with ARGON_ITERATIONS=%u is below the OWASP floor (47104, 19456, 12288, "
+                       "9216, 7168 KiB for 1 to 5)",
                        p->params.iterations);
     p->min_length = small(c, "PASSWORD_MIN_LENGTH", 15, 8, 64);
     p->max_length = small(c, "PASSWORD_MAX_LENGTH", 256, 64, 256);

@@ -118,9 +118,9 @@ static enum err start_service(const struct config *config, const struct boot *bo
     return service_open(&service, &r->service);
 }
 
-static enum err start_listener(const struct config *config, const char *host, unsigned port,
-                               unsigned threads, unsigned connections, struct http_handler handler,
-                               struct http_server **out)
+static enum err start_listener(const struct config *config, const char *prefix, const char *host,
+                               unsigned port, unsigned threads, unsigned connections,
+                               struct http_handler handler, struct http_server **out)
 {
     const struct http_config http = {
         .host = host,
@@ -135,17 +135,17 @@ static enum err start_listener(const struct config *config, const char *host, un
     char why[128];
     enum err e = http_open(&http, out);
     if (e != OK)
-        fprintf(stderr, "watchword: cannot listen on %s port %u: %s\n", host, port,
-                strerror_r(errno, why, sizeof why));
+        fprintf(stderr, "watchword: %sHOST %s, %sPORT %u: cannot listen: %s\n", prefix, host,
+                prefix, port, strerror_r(errno, why, sizeof why));
     return e;
 }
 
 static enum err start_listeners(const struct config *config, struct running *r)
 {
     unsigned connections = raise_descriptors();
-    TRY(start_listener(config, config->ops_host, config->ops_port, 1, 64,
+    TRY(start_listener(config, "OPS_", config->ops_host, config->ops_port, 1, 64,
                        service_operations_handler(r->service), &r->operations));
-    return start_listener(config, config->host, config->port, 1, connections,
+    return start_listener(config, "", config->host, config->port, 1, connections,
                           service_public_handler(r->service), &r->public);
 }
 
@@ -203,10 +203,9 @@ static enum err start(struct config *config, struct boot *boot, struct running *
 {
     const struct store_config store_config = {(const char *)config->database_url.data,
                                               config->db_timeout_ms};
-    if (store_open(&store_config, &r->store) != OK)
-        config_problem(config, "DATABASE_URL",
-                       "must begin with sqlite:, postgres:// or postgresql://");
-    else if (config->problem_count == 0)
+    if (config->problem_count == 0 && store_open(&store_config, &r->store) != OK)
+        return ERR_INTERNAL; /* its URL has been looked at already */
+    if (config->problem_count == 0)
         prepare_database(config, r->store);
     if (config->problem_count == 0)
         start_argon2(config);

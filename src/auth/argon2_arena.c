@@ -104,7 +104,8 @@ struct argon2_block *argon2_arena_slot(const struct argon2_arena *arena, unsigne
 {
     if (slot >= arena->slots)
         return NULL;
-    return (struct argon2_block *)(arena->memory + slot * (arena->slot_bytes + SLOT_GAP));
+    void *at = arena->memory + slot * (arena->slot_bytes + SLOT_GAP);
+    return at;
 }
 
 uint32_t argon2_arena_blocks(const struct argon2_arena *arena)

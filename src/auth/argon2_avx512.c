@@ -1,4 +1,12 @@
-/* argon2_avx512.c: G of RFC 9106 section 3.5 with 512-bit vectors (AVX-512 F and BW). */
+/*
+ * argon2_avx512.c: G of RFC 9106 section 3.5 with 512-bit vectors (AVX-512 F and BW).
+ *
+ * The order of pairs of words is that of argon2_avx2.c, where it is explained; a vector here holds
+ * the vectors there of four rows: the even ones of the first two and of the other two rows, or the
+ * odd ones. From rows to columns it then takes one shuffle of 128-bit lanes for each vector, which
+ * also does the swap that the odd ones need. There are registers enough and a rotate instruction,
+ * so that two vectors in step suffice and nothing has to be kept out of the compiler's hands.
+ */
 #include "auth/argon2_core.h"
 
 #include <immintrin.h>
@@ -12,7 +20,7 @@ static inline unsigned place(unsigned n)
     return vector * 8 + (row / 2 & 1) * 4 + (row & 1) * 2 + (n & 1);
 }
 
-/* Four times four of the words v0 to v15 of P: two vectors in step. */
+/* Four consecutive words of P, four times: an even vector and an odd one. */
 struct duo {
     __m512i v[2];
 };
@@ -53,17 +61,20 @@ INLINE void mix(struct duo *a, struct duo *b, struct duo *c, struct duo *d)
     *b = XOR_ROTATE(*b, *c, 63);
 }
 
+/* Turns the words of each P by one place: (w0 w1)(w2 w3) becomes (w1 w2)(w3 w0). */
 INLINE struct duo turn_up(struct duo x)
 {
     return (struct duo){
         {_mm512_alignr_epi8(x.v[1], x.v[0], 8), _mm512_alignr_epi8(x.v[0], x.v[1], 8)}};
 }
 
+/* By two: the vectors change places, which is a matter of names. */
 INLINE struct duo turn_half(struct duo x)
 {
     return (struct duo){{x.v[1], x.v[0]}};
 }
 
+/* By three: (w0 w1)(w2 w3) becomes (w3 w0)(w1 w2). */
 INLINE struct duo turn_down(struct duo x)
 {
     return (struct duo){
@@ -83,23 +94,25 @@ INLINE void permute(struct duo *a, struct duo *b, struct duo *c, struct duo *d)
     *d = turn_up(*d);
 }
 
-INLINE __m512i *at(struct argon2_block *b, unsigned vector)
+INLINE __m512i *vector_at(struct argon2_block *b, unsigned vector)
 {
-    return (__m512i *)&b->word[(size_t)vector * 8];
+    void *at = &b->word[(size_t)vector * 8];
+    return at;
 }
 
 INLINE __m512i load(const struct argon2_block *b, unsigned vector)
 {
-    return *(const __m512i *)&b->word[(size_t)vector * 8];
+    return _mm512_load_si512(&b->word[(size_t)vector * 8]);
 }
 
+/* R = prev xor ref; dst takes it (adds it, with keep) for the end. */
 INLINE struct duo load_rows(struct argon2_block *dst, const struct argon2_block *prev,
                             const struct argon2_block *ref, bool keep, unsigned vector)
 {
     struct duo r;
     for (unsigned i = 0; i < 2; i++) {
         r.v[i] = _mm512_xor_si512(load(prev, vector + i), load(ref, vector + i));
-        __m512i *d = at(dst, vector + i);
+        __m512i *d = vector_at(dst, vector + i);
         *d = keep ? _mm512_xor_si512(*d, r.v[i]) : r.v[i];
     }
     return r;
@@ -107,10 +120,11 @@ INLINE struct duo load_rows(struct argon2_block *dst, const struct argon2_block 
 
 INLINE void store_rows(struct argon2_block *work, struct duo x, unsigned vector)
 {
-    *at(work, vector) = x.v[0];
-    *at(work, vector + 1) = x.v[1];
+    *vector_at(work, vector) = x.v[0];
+    *vector_at(work, vector + 1) = x.v[1];
 }
 
+/* Permutes the four rows from vector 0 or 8 on into work. */
 INLINE void rows(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
                  const struct argon2_block *restrict ref, bool keep,
                  struct argon2_block *restrict work, unsigned vector)
@@ -139,6 +153,10 @@ INLINE void fill_begin(struct argon2_block *restrict dst, const struct argon2_bl
     }
 }
 
+/*
+ * The lanes of a shuffle: 0x44 is the lower halves of both operands, 0xee the upper; 0x11 and 0xbb
+ * are the same with the lanes of each half swapped. The same shuffles lead back.
+ */
 INLINE void load_columns(const struct argon2_block *work, unsigned vector, struct duo *x,
                          struct duo *y)
 {
@@ -152,7 +170,7 @@ INLINE void load_columns(const struct argon2_block *work, unsigned vector, struc
 
 INLINE void add(struct argon2_block *dst, unsigned vector, __m512i x)
 {
-    *at(dst, vector) = _mm512_xor_si512(*at(dst, vector), x);
+    *vector_at(dst, vector) = _mm512_xor_si512(*vector_at(dst, vector), x);
 }
 
 INLINE void add_columns(struct argon2_block *dst, unsigned vector, struct duo x, struct duo y)
@@ -163,6 +181,7 @@ INLINE void add_columns(struct argon2_block *dst, unsigned vector, struct duo x,
     add(dst, vector + 3, _mm512_shuffle_i64x2(x.v[1], y.v[1], 0xbb));
 }
 
+/* Permutes the four columns from vector 0 or 4 on and adds them to dst. */
 INLINE void columns(struct argon2_block *restrict dst, const struct argon2_block *restrict work,
                     unsigned vector)
 {

@@ -126,8 +126,8 @@ static enum err add_key(struct keyring *ring, const struct secret *pem, bool pri
 {
     struct key *key = &ring->keys[ring->count];
     if (read_pem(pem, private, &key->pkey) != OK) {
-        *why = private ? "the private key is not an unencrypted PEM key"
-                       : "the previous public key is not a PEM public key";
+        *why = private ? "is not an unencrypted private key in PEM form"
+                       : "is not a public key in PEM form";
         return ERR_INVALID;
     }
     ring->count++;
@@ -192,25 +192,27 @@ static void cleanup_ring(struct keyring **ring)
     keyring_close(*ring);
 }
 
-enum err keyring_open(const struct keyring_source *source, struct keyring **out, const char **why)
+enum err keyring_open(const struct keyring_source *source, struct keyring **out,
+                      struct keyring_flaw *flaw)
 {
-    *why = "out of memory";
+    *flaw = (struct keyring_flaw){.what = "out of memory"};
     struct keyring *ring CLEANUP(cleanup_ring) = calloc(1, sizeof *ring);
     if (ring == NULL)
         return ERR_INTERNAL;
-    TRY(add_key(ring, source->private_pem, true, source->kid, why));
+    TRY(add_key(ring, source->private_pem, true, source->kid, &flaw->what));
     if (source->previous_public_pem->len > 0) {
-        TRY(add_key(ring, source->previous_public_pem, false, source->previous_kid, why));
-        if (strcmp(ring->keys[0].kid, ring->keys[1].kid) == 0) { /* lint: public */
-            *why = "the active and the previous key have the same kid";
+        flaw->in_previous = true;
+        TRY(add_key(ring, source->previous_public_pem, false, source->previous_kid, &flaw->what));
+        flaw->what = "has the kid of the active key";
+        if (strcmp(ring->keys[0].kid, ring->keys[1].kid) == 0) /* lint: public */
             return ERR_INVALID;
-        }
+        flaw->in_previous = false;
     }
-    *why = "the RSA key's halves do not match";
+    flaw->what = "the RSA key's halves do not match";
     TRY(self_test(ring));
-    *why = "the key set is too large";
+    flaw->what = "the key set is too large";
     TRY(build_jwks(ring));
-    *why = NULL;
+    *flaw = (struct keyring_flaw){0};
     *out = TAKE(ring);
     return OK;
 }

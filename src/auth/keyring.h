@@ -10,6 +10,7 @@
 #define WW_AUTH_KEYRING_H
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 
 #include "base/secret.h"
 
@@ -30,10 +31,16 @@ struct keyring_source {
     const char *previous_kid;
 };
 
+/* What is wrong with a key, as a fixed text, and with which. */
+struct keyring_flaw {
+    const char *what;
+    bool in_previous;
+};
+
 /* ERR_INVALID for a key that is not RSA, too small, broken or whose halves do not match, or for two
- * keys with one kid; *why then names it, as a fixed text. Includes a self-test signature. */
+ * keys with one kid: *flaw says. Includes a self-test signature. */
 MUST_USE enum err keyring_open(const struct keyring_source *source, struct keyring **out,
-                               const char **why);
+                               struct keyring_flaw *flaw);
 void keyring_close(struct keyring *ring);
 
 /* The slow checks as well (primality of the factors): for `check`, not for every start. */

@@ -129,6 +129,10 @@ enum err json_read(const char *in, size_t len, json_t **out, const char **why)
         *why = "body is nested too deeply";
         return ERR_MALFORMED;
     }
+    if (len > 0 && memchr(in, '\0', len) != NULL) { /* jansson skips one after a number or a word */
+        *why = "body is not valid JSON";
+        return ERR_MALFORMED;
+    }
     json_error_t ignored;
     /* Without JSON_ALLOW_NUL, \u0000 is refused; without JSON_DECODE_ANY, so are bare scalars. */
     json_t *j = json_loadb(in, len, JSON_REJECT_DUPLICATES, &ignored);

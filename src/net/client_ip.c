@@ -79,8 +79,8 @@ enum err ip_networks_parse(const char *in, struct ip_networks *out)
         size_t len = strcspn(in, ",");
         TRY(parse_network(in, len, &nets));
         in += len;
-        if (*in == ',')
-            in++;
+        if (*in == ',' && *++in == '\0')
+            return ERR_MALFORMED; /* a trailing comma */
     }
     *out = nets;
     return OK;

@@ -78,10 +78,11 @@ static bool trace_id_ok(const char *s, size_t len)
     return true;
 }
 
-/* The trace-id of a W3C traceparent: 00-<32 hex digits>-..., not all zero. */
+/* The trace-id of a W3C traceparent: 00-<32 hex digits>-..., not all zero. Version ff is invalid.
+ */
 static bool trace_id_of_parent(const char *s, char out[HTTP_TRACE_ID_MAX + 1])
 {
-    if (strlen(s) < 55 || s[2] != '-' || s[35] != '-')
+    if (strlen(s) < 55 || s[2] != '-' || s[35] != '-' || strncmp(s, "ff", 2) == 0)
         return false;
     bool zero = true;
     for (size_t i = 3; i < 35; i++) {

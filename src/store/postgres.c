@@ -5,6 +5,24 @@
 
 #include "base/failpoint.h"
 
+/* libpq takes a port that is no number until it connects. */
+static bool port_ok(const PQconninfoOption *options)
+{
+    for (; options->keyword != NULL; options++)
+        if (strcmp(options->keyword, "port") == 0 && options->val != NULL &&
+            options->val[strspn(options->val, "0123456789,")] != '\0')
+            return false;
+    return true;
+}
+
+static bool url_ok(const char *url)
+{
+    PQconninfoOption *options = PQconninfoParse(url, NULL);
+    bool ok = options != NULL && port_ok(options);
+    PQconninfoFree(options);
+    return ok;
+}
+
 static enum err conn_open(struct store *store, struct store_conn **out)
 {
     struct pg_conn *conn = calloc(1, sizeof *conn);
@@ -161,6 +179,7 @@ static enum err login_finish(struct store_conn *base, const struct store_new_ses
 const struct store_ops STORE_POSTGRESQL = {
     .kind = "postgresql",
     .single_writer = false,
+    .url_ok = url_ok,
     .migrate = pg_migrate,
     .read_version = pg_read_version,
     .conn_open = conn_open,

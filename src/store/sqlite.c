@@ -109,6 +109,11 @@ enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
     return OK;
 }
 
+static bool url_ok(const char *path)
+{
+    return path[0] != '\0';
+}
+
 static enum err conn_open(struct store *store, struct store_conn **out)
 {
     struct sqlite_conn *conn = calloc(1, sizeof *conn);
@@ -347,6 +352,7 @@ static enum err probe(struct store_conn *base)
 const struct store_ops STORE_SQLITE = {
     .kind = "sqlite",
     .single_writer = true,
+    .url_ok = url_ok,
     .migrate = migrate,
     .read_version = read_version,
     .conn_open = conn_open,

@@ -31,7 +31,7 @@ enum err store_open(const struct store_config *config, struct store **out)
     } else if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0) {
         ops = &STORE_POSTGRESQL;
     }
-    if (ops == NULL || url[0] == '\0')
+    if (ops == NULL || !ops->url_ok(url))
         return ERR_INVALID;
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL)

@@ -34,7 +34,7 @@ struct store_config {
     unsigned timeout_ms; /* one operation's limit */
 };
 
-/* ERR_INVALID if the scheme is none of the three. Does not connect. */
+/* ERR_INVALID if it is not one of these URLs. Does not connect. */
 MUST_USE enum err store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *store);
 

@@ -333,7 +333,7 @@ def test_what_we_mint_ourselves_is_accepted(target: Server, good: Tokens) -> Non
         own = [
             mint(KEY, read_header(good.access), read_claims(good.access)),
             mint(KEY, read_header(good.access), _claims(good.access, exp=int(time.time()) + 60)),
-            mint(KEY, _header(good.access, cty=...), _claims(good.access, nbf=NOW - 60)),
+            mint(KEY, _header(good.access, cty=...), _claims(good.access, extra={"a": [1]})),
             raw_claims(lambda payload: " " + payload + "\n")(good.access),
         ]
         for token in (good.access, *own):

@@ -61,7 +61,7 @@ def test_logout_with_an_unknown_token_of_the_right_form(client: Client) -> None:
     client.rotate(tokens.refresh)
 
 
-@pytest.mark.parametrize("token", ["x", "wwr_", "wwr_x", "wwr_" + "!" * 94, "", "wwr_" + "A" * 300])
+@pytest.mark.parametrize("token", ["x", "wwr_", "wwr_x", "wwr_" + "!" * 94, "wwr_" + "A" * 300])
 def test_logout_with_garbage_is_401(client: Client, token: str) -> None:
     """What does not have a token's form is 401 invalid_refresh_token."""
     assert_invalid_refresh(client.logout(token))

@@ -52,12 +52,18 @@ def test_hash_defaults(make_sqlite_server: ServerFactory) -> None:
         assert_tokens(client.login(account))
 
 
-@pytest.mark.parametrize("memory,passes", [("20480", "2"), ("19456", "3"), ("65536", "3")])
+@pytest.mark.parametrize("first,second", [
+    (("19456", "2"), ("20480", "2")), (("19456", "2"), ("19456", "3")),
+    (("19456", "2"), ("65536", "3")), (("65536", "3"), ("19456", "2")),
+    (("47104", "1"), ("12288", "3")),
+], ids=lambda pair: "m{}t{}".format(*pair))
 def test_login_rehashes_when_parameters_changed(
-    make_server: ServerFactory, memory: str, passes: str
+    make_server: ServerFactory, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
-    """A good login writes the row anew, a bad one never does; the password goes on working."""
-    server = make_server()
+    """Up or down, a good login writes the row anew, a bad one never does; the password goes on
+    working."""
+    memory, passes = second
+    server = make_server(ARGON_MEMORY_KB=first[0], ARGON_ITERATIONS=first[1])
     with server.client() as client:
         account = client.new_account()
     old = _phc(server, account)

@@ -177,14 +177,6 @@ def test_leeway_zero_turns_retry_off(no_leeway: Server) -> None:
         assert_invalid_refresh(client.refresh(successor.refresh))
 
 
-def test_leeway_zero_stores_no_successor(no_leeway: Server) -> None:
-    """What cannot be retried need not be kept."""
-    with no_leeway.client() as client:
-        tokens = client.new_session()
-        client.rotate(tokens.refresh)
-        assert not no_leeway.db.session(tokens.session_id)["sealed_successor"]
-
-
 # Replay
 
 

@@ -20,7 +20,7 @@ static void refused(const char *text, size_t len)
 TEST(base64url_matches_rfc4648_vectors_without_padding)
 {
     static const char *const pairs[][2] = {
-        {"", ""},         {"f", "Zg"},         {"fo", "Zm8"},          {"foo", "Zm9v"},
+        {"", ""},           {"f", "Zg"},          {"fo", "Zm8"},          {"foo", "Zm9v"},
         {"foob", "Zm9vYg"}, {"fooba", "Zm9vYmE"}, {"foobar", "Zm9vYmFy"},
     };
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
@@ -85,7 +85,7 @@ TEST(of_all_short_strings_exactly_the_canonical_ones_are_accepted)
 
 TEST(what_is_not_canonical_is_refused)
 {
-    static const char *const bad[] = {"A",    "Zg==", "Zg=", "Zh",   "Zm9",  "Zm8=", " Zg", "Zg ",
+    static const char *const bad[] = {"A",    "Zg==", "Zg=", "Zh",   "Zm9",  "Zm8=", " Zg",  "Zg ",
                                       "Zg\n", "Z g",  "Z.g", "Zm+v", "Zm/v", "====", "AAAAA"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         refused(bad[i], strlen(bad[i]));
@@ -126,17 +126,27 @@ TEST(decimal_accepts_plain_numbers_within_bounds)
                 {"18446744073709551615", 0, UINT64_MAX, UINT64_MAX}};
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         uint64_t v = 99;
-        assert_ok(
-            decimal_parse(good[i].text, strlen(good[i].text), good[i].min, good[i].max, &v));
+        assert_ok(decimal_parse(good[i].text, strlen(good[i].text), good[i].min, good[i].max, &v));
         assert_true(v == good[i].value);
     }
 }
 
 TEST(decimal_refuses_signs_zeros_spaces_and_overflow)
 {
-    static const char *const bad[] = {"",    "00",  "01", "+1", "-1",   " 1",
-                                      "1 ",  "1.0", "1e3", "0x1", "\xd9\xa1", "1\n",
-                                      "18446744073709551616", "99999999999999999999",
+    static const char *const bad[] = {"",
+                                      "00",
+                                      "01",
+                                      "+1",
+                                      "-1",
+                                      " 1",
+                                      "1 ",
+                                      "1.0",
+                                      "1e3",
+                                      "0x1",
+                                      "\xd9\xa1",
+                                      "1\n",
+                                      "18446744073709551616",
+                                      "99999999999999999999",
                                       "111111111111111111111"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         uint64_t v = 99;

@@ -53,8 +53,9 @@ TEST(valid_utf8_goes_out_as_it_is)
 
 TEST(bytes_that_are_not_utf8_are_replaced)
 {
-    quoted("a\xff\x62", 3, "\"a\xef\xbf\xbd"
-                           "b\"");
+    quoted("a\xff\x62", 3,
+           "\"a\xef\xbf\xbd"
+           "b\"");
     quoted("\xc3", 1, "\"\xef\xbf\xbd\"");
     quoted("\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
 }

@@ -87,7 +87,8 @@ TEST(a_line_is_one_json_object_with_the_fixed_members_first)
 
 TEST(a_value_cannot_begin_a_line_of_its_own)
 {
-    log_note(LOG_INFO, "e", "m", "x\"}\n{\"level\":\"error\",\"event\":\"forged\"}\r\n\x1b[31m\x7f");
+    log_note(LOG_INFO, "e", "m",
+             "x\"}\n{\"level\":\"error\",\"event\":\"forged\"}\r\n\x1b[31m\x7f");
     json_t *j = captured_line();
     assert_string_equal(member(j, "level"), "info");
     assert_non_null(strstr(member(j, "detail"), "forged"));

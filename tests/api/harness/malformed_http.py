@@ -41,9 +41,11 @@ def length_cases() -> Iterator[Case]:
     yield Case("two equal CL and another", _post([LENGTH, LENGTH, b"Content-Length: 0"]), REFUSED)
     yield Case("CL list", _post([LENGTH + b", 5"]), REFUSED)
     for value in (b"+27", b"-1", b"0x1b", b"2 7", b"1e1", b"abc", b"27x", b"\"27\"", b"27;",
-                  b"99999999999999999999", b"18446744073709551643", b"9223372036854775808",
                   b"27.0", b"", b"\xb2\xb7"):
         yield Case(f"CL {value.decode('latin-1')!r}", _post([b"Content-Length: " + value]), REFUSED)
+    for number in (b"99999999999999999999", b"18446744073709551643", b"9223372036854775808"):
+        sent = _post([b"Content-Length: " + number])
+        yield Case(f"CL {number.decode()}", sent, (400, 413, None))
     yield Case("CL with a blank before the colon",
                _post([b"Content-Length : %d" % len(BODY)]), REFUSED)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -58,7 +59,7 @@ class Finished:
         return self.out + self.err
 
 
-def run_command(arguments: list[str], settings: Settings, *, timeout: float = 15) -> Finished:
+def run_command(arguments: list[str], settings: Settings, *, timeout: float = 8) -> Finished:
     """Run the program to its end; whoever does not end in time fails the test."""
     command = [str(service_binary()), *arguments]
     try:
@@ -246,6 +247,11 @@ class Server:
                 assert len(lines) >= count, f"{len(lines)} lines of {event}, not {count}"
                 return lines
             time.sleep(0.01)
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_kb(self, field: str = "VmRSS") -> int:
         """A figure of /proc/PID/status: VmRSS now, VmHWM at its highest."""

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -225,11 +226,22 @@ static bool origins_ok(const char *list)
     }
 }
 
+/* An address, or localhost: a listener is not to wait for a name server. */
+static const char *host(struct config *c, const char *name)
+{
+    const char *v = string(name, "127.0.0.1");
+    uint8_t address[16];
+    if (strcmp(v, "localhost") != 0 && inet_pton(AF_INET, v, address) != 1 &&
+        inet_pton(AF_INET6, v, address) != 1)
+        config_problem(c, name, "must be an IPv4 or IPv6 address, or localhost");
+    return v;
+}
+
 static void read_listeners(struct config *c)
 {
-    c->host = string("HOST", "127.0.0.1");
+    c->host = host(c, "HOST");
     c->port = small(c, "PORT", 8080, 1, 65535);
-    c->ops_host = string("OPS_HOST", "127.0.0.1");
+    c->ops_host = host(c, "OPS_HOST");
     c->ops_port = small(c, "OPS_PORT", 9090, 1, 65535);
     if (c->port == c->ops_port && strcmp(c->host, c->ops_host) == 0)
         config_problem(c, "OPS_PORT", "is the same as PORT");

@@ -13,10 +13,10 @@ static struct signer *signer;
 static void open_ring(void)
 {
     struct secret pem = {0}, none = {0};
-    const char *why = NULL;
+    struct keyring_flaw flaw = {0};
     REQUIRE(keyring_generate(2048, &pem) == OK);
     const struct keyring_source source = {&pem, "fuzz", &none, ""};
-    REQUIRE(keyring_open(&source, &ring, &why) == OK && signer_open(ring, &signer) == OK);
+    REQUIRE(keyring_open(&source, &ring, &flaw) == OK && signer_open(ring, &signer) == OK);
     secret_close(&pem);
 }
 

@@ -17,10 +17,10 @@ static struct signer *signer, *foreign_signer;
 static void open_ring(const char *kid, struct keyring **out, struct signer **signing)
 {
     struct secret pem = {0}, none = {0};
-    const char *why = NULL;
+    struct keyring_flaw flaw = {0};
     assert_ok(keyring_generate(2048, &pem));
     const struct keyring_source source = {&pem, kid, &none, ""};
-    assert_ok(keyring_open(&source, out, &why));
+    assert_ok(keyring_open(&source, out, &flaw));
     assert_ok(signer_open(*out, signing));
     secret_close(&pem);
 }

@@ -125,6 +125,7 @@ static void start(struct fixture *f, unsigned threads, unsigned batch, unsigned 
     *f = (struct fixture){.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct lane_config config = config_of(f, threads, batch, capacity, flows);
     assert_ok(lane_open(&config, &f->lane));
+    assert_ok(lane_wait_open(f->lane));
 }
 
 static void open_gate(struct fixture *f)
@@ -305,6 +306,7 @@ TEST(admission_goes_by_what_recent_jobs_took)
     struct lane_config config = config_of(&f, 1, 1, 1000, 8);
     struct job jobs[16], own, other;
     config.run = nap;
+    config.first_guess_ns = 50 * NS_PER_MS;
     assert_ok(lane_open(&config, &f.lane));
     open_gate(&f);
     for (unsigned i = 0; i < 5; i++) { /* it learns */
@@ -329,6 +331,26 @@ TEST(admission_goes_by_what_recent_jobs_took)
     assert_in_range(lane_retry_after(f.lane), 1, 2);
     lane_close(f.lane);
     assert_int_equal(f.done, 16);
+}
+
+/* What a lane has not seen yet, it takes from its configuration. */
+TEST(admission_goes_by_the_first_guess_at_first)
+{
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct lane_config config = config_of(&f, 1, 1, 1000, 1);
+    struct job blocker, queued, hurried;
+    config.first_guess_ns = 10 * NS_PER_SECOND;
+    assert_ok(lane_open(&config, &f.lane));
+    assert_ok(lane_wait_open(f.lane));
+    occupy(&f, &blocker, 1);
+    queued = job_of(1, 0);
+    assert_ok(lane_push(f.lane, &queued.base));
+    hurried = job_of(2, 0);
+    hurried.base.start_by_ns = clock_mono_ns() + 9 * NS_PER_SECOND;
+    assert_err(lane_push(f.lane, &hurried.base), ERR_BUSY);
+    assert_in_range(lane_retry_after(f.lane), 10, 15);
+    open_gate(&f);
+    lane_close(f.lane);
 }
 
 TEST(an_idle_lane_asks_for_one_second)
@@ -374,27 +396,29 @@ TEST(closing_works_off_what_was_pushed)
     }
 }
 
-TEST(threads_open_before_the_lane_does_and_take_its_nice_value)
+TEST(threads_open_and_take_the_lanes_nice_value)
 {
     struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct lane_config config = config_of(&f, 3, 1, 10, 1);
     int here = getpriority(PRIO_PROCESS, 0);
     config.nice = 3;
     assert_ok(lane_open(&config, &f.lane));
+    assert_ok(lane_wait_open(f.lane));
     assert_int_equal(f.opened, 3);
     assert_int_equal(f.priority, here + 3 > 19 ? 19 : here + 3);
     assert_int_equal(getpriority(PRIO_PROCESS, 0), here);
     lane_close(f.lane);
 }
 
-TEST(a_thread_that_cannot_open_ends_the_start)
+TEST(a_thread_that_cannot_open_is_told_of)
 {
     struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct lane_config config = config_of(&f, 3, 1, 10, 1);
     f.open_result = ERR_UNAVAILABLE;
-    assert_err(lane_open(&config, &f.lane), ERR_UNAVAILABLE);
-    assert_null(f.lane);
+    assert_ok(lane_open(&config, &f.lane));
+    assert_err(lane_wait_open(f.lane), ERR_UNAVAILABLE);
     assert_int_equal(f.opened, 3);
+    lane_close(f.lane);
     assert_int_equal(f.closed, 2); /* those that opened */
     lane_close(NULL);
 }
@@ -486,11 +510,12 @@ int main(void)
         cmocka_unit_test(a_job_whose_time_is_over_is_refused_or_dropped_once),
         cmocka_unit_test(what_nobody_waits_for_is_dropped_not_run),
         cmocka_unit_test(admission_goes_by_what_recent_jobs_took),
+        cmocka_unit_test(admission_goes_by_the_first_guess_at_first),
         cmocka_unit_test(an_idle_lane_asks_for_one_second),
         cmocka_unit_test(threads_share_what_is_queued),
         cmocka_unit_test(closing_works_off_what_was_pushed),
-        cmocka_unit_test(threads_open_before_the_lane_does_and_take_its_nice_value),
-        cmocka_unit_test(a_thread_that_cannot_open_ends_the_start),
+        cmocka_unit_test(threads_open_and_take_the_lanes_nice_value),
+        cmocka_unit_test(a_thread_that_cannot_open_is_told_of),
         cmocka_unit_test(a_thread_without_jobs_says_so_once),
         cmocka_unit_test(under_many_threads_every_job_ends_exactly_once),
     };

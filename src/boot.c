@@ -171,7 +171,8 @@ uint64_t boot_memory_limit(void)
 
 static void check_memory(struct config *config)
 {
-    uint64_t needed = (uint64_t)config->max_concurrent_hashes * config->password.arena_kib * 1024;
+    uint64_t needed =
+        (uint64_t)config->max_concurrent_hashes * config->password.params.memory_kib * 1024;
     uint64_t limit = boot_memory_limit();
     if (needed >= limit)
         config_problem(config, "MAX_CONCURRENT_HASHES",

@@ -6,6 +6,8 @@
 int command_serve(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_user(int argc, char **argv);
+int command_session(int argc, char **argv);
 
 /* Prints the configuration's problems to stderr, one a line; true if there are any. */
 struct config;

@@ -245,6 +245,7 @@ static void read_listeners(struct config *c)
     c->ops_port = small(c, "OPS_PORT", 9090, 1, 65535);
     if (c->port == c->ops_port && strcmp(c->host, c->ops_host) == 0)
         config_problem(c, "OPS_PORT", "is the same as PORT");
+    c->metrics_public = boolean(c, "METRICS_PUBLIC", false);
     if (ip_networks_parse(string("TRUSTED_PROXIES", "127.0.0.0/8,::1"), &c->trusted_proxies) != OK)
         config_problem(c, "TRUSTED_PROXIES",
                        "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
@@ -372,7 +373,6 @@ static void read_passwords(struct config *c)
     p->params.memory_kib = small(c, "ARGON_MEMORY_KB", 65536, 7168, 4194303);
     p->params.iterations = small(c, "ARGON_ITERATIONS", 3, 1, 100);
     p->params.parallelism = small(c, "ARGON_PARALLELISM", 1, 1, 16);
-    p->arena_kib = p->params.memory_kib;
     if (!above_floor(&p->params))
         config_problem(c, "ARGON_MEMORY_KB",
                        "with ARGON_ITERATIONS=%u is below the OWASP floor (47104, 19456, 12288, "

@@ -38,6 +38,7 @@ struct config {
     unsigned port, ops_port;
     struct ip_networks trusted_proxies;
     const char *cors_origins; /* comma-separated, or NULL */
+    bool metrics_public;
 
     struct secret jwt_private_key; /* len 0: KEYS_DIR */
     const char *jwt_kid;

@@ -1,6 +1,7 @@
 /* main.c: which command was asked for. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "commands.h"
 
@@ -10,8 +11,15 @@ static const char HELP[] =
     "  watchword serve               run the service (also without a command)\n"
     "  watchword migrate [--status]  bring the database to this version, or show where it is\n"
     "  watchword check               look for problems in configuration and keys\n"
+    "  watchword user COMMAND        show, disable, enable, unlock or delete: --tenant UUID, and\n"
+    "                                --email ADDRESS or --user UUID\n"
+    "  watchword session COMMAND     list or revoke-all (the user named as above), or revoke\n"
+    "                                (--session UUID)\n"
     "  watchword version             print the version\n"
     "  watchword help                print this\n"
+    "\n"
+    "For user and session: --json prints one JSON object; --yes answers the question that user\n"
+    "disable, user delete and session revoke-all ask.\n"
     "\n"
     "Settings come from the environment; the README lists them. Exit codes: 0 done, 1 refused or\n"
     "failed, 2 wrong usage.\n";
@@ -36,13 +44,15 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } COMMANDS[] = {
-    {"serve", command_serve},     {"migrate", command_migrate},   {"check", command_check},
-    {"version", command_version}, {"--version", command_version}, {"help", command_help},
-    {"--help", command_help},     {"-h", command_help},
+    {"serve", command_serve},       {"migrate", command_migrate}, {"check", command_check},
+    {"user", command_user},         {"session", command_session}, {"version", command_version},
+    {"--version", command_version}, {"help", command_help},       {"--help", command_help},
+    {"-h", command_help},
 };
 
 int main(int argc, char **argv)
 {
+    umask(077); /* databases, keys, secrets: nobody else's */
     if (argc < 2)
         return command_serve(0, NULL);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)

@@ -1,5 +1,6 @@
 /* serve.c: the start order, the signals, and the way down. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,13 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+/* Large answers go back to the system when they are sent. Without this, glibc would keep the room
+ * for the next one once it has seen some. */
+static void give_memory_back(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
 /* As many connections as the system lets us have descriptors for. */
@@ -111,6 +119,7 @@ static enum err start_service(const struct config *config, const struct boot *bo
         .register_token = &config->register_token,
         .store = r->store,
         .cors_origins = config->cors_origins,
+        .metrics_public = config->metrics_public,
         .db_threads = config->db_connections,
         .hash_permits = config->max_concurrent_hashes,
         .cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN),
@@ -233,6 +242,7 @@ int command_serve(int argc, char **argv)
     }
     sigset_t signals;
     block_signals(&signals);
+    give_memory_back();
     struct config config CLEANUP(config_close);
     struct boot boot CLEANUP(boot_close);
     struct running running = {0};

@@ -27,6 +27,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* A call costs nothing beside these; copies of them cost the instruction cache, and minutes. */
+#define ONCE static __attribute__((noinline))
+
 /* The four chains in step; i is which. Unrolled here, not only where the compiler thinks it pays.
  */
 #define EACH _Pragma("GCC unroll 4") for (unsigned i = 0; i < 4; i++)
@@ -43,13 +46,13 @@ static inline unsigned place(unsigned n)
 /* The vector of two rows (rows / 2), two columns (columns / 2), even or odd. */
 INLINE __m256i *vector_at(struct argon2_block *b, unsigned rows, unsigned columns, unsigned odd)
 {
-    void *at = &b->word[(size_t)((rows * 4 + columns) * 2 + odd) * 4];
+    void *at = &b->word[((size_t)(rows * 4 + columns) * 2 + odd) * 4];
     return at;
 }
 
 INLINE __m256i load(const struct argon2_block *b, unsigned rows, unsigned columns, unsigned odd)
 {
-    const void *at = &b->word[(size_t)((rows * 4 + columns) * 2 + odd) * 4];
+    const void *at = &b->word[((size_t)(rows * 4 + columns) * 2 + odd) * 4];
     return _mm256_load_si256(at);
 }
 
@@ -164,7 +167,7 @@ INLINE void permute(struct state *s)
     turn_up(s->d);
 }
 
-/* R = prev xor ref; dst takes it (adds it, with keep) for the end. */
+/* R = prev xor ref for one vector; dst takes it (adds it, with keep) for the end. */
 INLINE __m256i add_input(struct argon2_block *dst, const struct argon2_block *prev,
                          const struct argon2_block *ref, bool keep, unsigned rows, unsigned columns,
                          unsigned odd)
@@ -202,16 +205,27 @@ INLINE void permute_rows(struct argon2_block *restrict dst,
     EACH *vector_at(work, rows + i / 2, 3, i % 2) = s.d[i];
 }
 
-INLINE void fill_begin(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
-                       const struct argon2_block *restrict ref, bool keep,
-                       struct argon2_block *restrict work)
+ONCE void permute_rows_new(struct argon2_block *dst, const struct argon2_block *prev,
+                           const struct argon2_block *ref, struct argon2_block *work, unsigned rows)
 {
-    if (keep) {
-        permute_rows(dst, prev, ref, true, work, 0);
-        permute_rows(dst, prev, ref, true, work, 2);
-    } else {
-        permute_rows(dst, prev, ref, false, work, 0);
-        permute_rows(dst, prev, ref, false, work, 2);
+    permute_rows(dst, prev, ref, false, work, rows);
+}
+
+ONCE void permute_rows_keep(struct argon2_block *dst, const struct argon2_block *prev,
+                            const struct argon2_block *ref, struct argon2_block *work,
+                            unsigned rows)
+{
+    permute_rows(dst, prev, ref, true, work, rows);
+}
+
+INLINE void fill_begin(struct argon2_block *dst, const struct argon2_block *prev,
+                       const struct argon2_block *ref, bool keep, struct argon2_block *work)
+{
+    for (unsigned rows = 0; rows < 4; rows += 2) {
+        if (keep)
+            permute_rows_keep(dst, prev, ref, work, rows);
+        else
+            permute_rows_new(dst, prev, ref, work, rows);
     }
 }
 
@@ -229,8 +243,8 @@ INLINE void add_output(struct argon2_block *dst, __m256i x, unsigned rows, unsig
 }
 
 /* Permutes four columns of work and adds them to dst; columns is 0 or 2. */
-INLINE void permute_columns(struct argon2_block *restrict dst, struct argon2_block *restrict work,
-                            unsigned columns)
+ONCE void permute_columns(struct argon2_block *restrict dst, struct argon2_block *restrict work,
+                          unsigned columns)
 {
     struct state s;
 

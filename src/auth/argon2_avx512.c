@@ -140,7 +140,7 @@ INLINE void rows(struct argon2_block *restrict dst, const struct argon2_block *r
     store_rows(work, d, vector + 6);
 }
 
-INLINE void fill_begin(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
+static void fill_begin(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
                        const struct argon2_block *restrict ref, bool keep,
                        struct argon2_block *restrict work)
 {
@@ -194,12 +194,12 @@ INLINE void columns(struct argon2_block *restrict dst, const struct argon2_block
     add_columns(dst, vector + 8, c, d);
 }
 
-INLINE void fill_left(struct argon2_block *dst, const struct argon2_block *work)
+static void fill_left(struct argon2_block *dst, const struct argon2_block *work)
 {
     columns(dst, work, 0);
 }
 
-INLINE void fill_right(struct argon2_block *dst, const struct argon2_block *work)
+static void fill_right(struct argon2_block *dst, const struct argon2_block *work)
 {
     columns(dst, work, 4);
 }

@@ -52,7 +52,7 @@ static inline void permute(uint64_t *first, unsigned stride)
 }
 
 /* dst keeps R (and what was there before), work becomes Q: R with its rows permuted. */
-static inline void fill_begin(struct argon2_block *restrict dst,
+static void fill_begin(struct argon2_block *restrict dst,
                               const struct argon2_block *restrict prev,
                               const struct argon2_block *restrict ref, bool keep,
                               struct argon2_block *restrict work)
@@ -77,12 +77,12 @@ static inline void columns(struct argon2_block *restrict dst, struct argon2_bloc
             dst->word[i] ^= work->word[i];
 }
 
-static inline void fill_left(struct argon2_block *dst, struct argon2_block *work)
+static void fill_left(struct argon2_block *dst, struct argon2_block *work)
 {
     columns(dst, work, 0);
 }
 
-static inline void fill_right(struct argon2_block *dst, struct argon2_block *work)
+static void fill_right(struct argon2_block *dst, struct argon2_block *work)
 {
     columns(dst, work, 4);
 }

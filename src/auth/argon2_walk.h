@@ -2,10 +2,10 @@
  * argon2_walk.h: the order in which blocks are filled (RFC 9106 sections 3.2 to 3.4), for any
  * number of hashes side by side. Included once by each back end, after it has defined
  *
- *   static unsigned place(unsigned n)         where word n of a block is kept
- *   static void fill_begin(dst, prev, ref, keep, work)
- *   static void fill_left(dst, work)          after it, word 0 of dst is final
- *   static void fill_right(dst, work)         after it, all of dst is
+ *   unsigned place(unsigned n)         where word n of a block is kept
+ *   void fill_begin(dst, prev, ref, keep, work)
+ *   void fill_left(dst, work)          after it, word 0 of dst is final
+ *   void fill_right(dst, work)         after it, all of dst is
  *
  * which together compute the compression function G: dst = G(prev, ref), or with keep (from the
  * second pass on) dst = dst xor G(prev, ref).

@@ -12,8 +12,12 @@
 /* The estimator takes quadratic time; a password that is strong in its first bytes is strong. */
 #define ESTIMATE_BYTES_MAX 64
 
-/* A stored hash may ask for at most this many times the work of a new one. */
+/* What a stored hash may ask for: so many times a new one, or what an earlier setting may
+ * reasonably have been, whichever is more. Beyond that the row is hostile. */
+#define MEMORY_FACTOR_MAX 4
 #define WORK_FACTOR_MAX 8
+#define MEMORY_KIB_ALWAYS ((uint64_t)256 * 1024)
+#define WORK_KIB_ALWAYS (8 * MEMORY_KIB_ALWAYS) /* memory x iterations */
 
 enum err password_normalise(const char *in, size_t len, struct password *out)
 {
@@ -124,9 +128,15 @@ enum err password_hash_finish(struct password_work *work, char out[PHC_MAX + 1])
 
 static bool affordable(const struct password_policy *policy, const struct argon2_params *params)
 {
-    uint64_t limit = (uint64_t)policy->params.memory_kib * policy->params.iterations;
-    uint64_t asked = (uint64_t)params->memory_kib * params->iterations;
-    return params->memory_kib <= policy->arena_kib && asked <= limit * WORK_FACTOR_MAX;
+    uint64_t memory = (uint64_t)policy->params.memory_kib * MEMORY_FACTOR_MAX;
+    uint64_t work =
+        (uint64_t)policy->params.memory_kib * policy->params.iterations * WORK_FACTOR_MAX;
+    if (memory < MEMORY_KIB_ALWAYS)
+        memory = MEMORY_KIB_ALWAYS;
+    if (work < WORK_KIB_ALWAYS)
+        work = WORK_KIB_ALWAYS;
+    return params->memory_kib <= memory &&
+           (uint64_t)params->memory_kib * params->iterations <= work;
 }
 
 static bool pepper_known(const struct password_policy *policy, const char *id)

@@ -30,7 +30,6 @@ struct password_policy {
     unsigned min_length, max_length;             /* code points */
     unsigned min_score;                          /* zxcvbn 0 to 4; 0: no estimate */
     struct argon2_params params;                 /* for new hashes */
-    uint32_t arena_kib;                          /* the dearest stored hash that is verified */
     struct pepper peppers[PASSWORD_PEPPERS_MAX]; /* the first is current; none: no pepper */
     unsigned pepper_count;
 };

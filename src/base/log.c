@@ -49,29 +49,39 @@ static size_t cut(const char *value, size_t len)
     return n;
 }
 
+/* A member that does not fit is dropped whole; those after it may still fit. */
+static void keep_whole(struct log_line *line, const struct text *before)
+{
+    if (!text_ok(&line->text))
+        line->text = *before;
+}
+
 void log_str(struct log_line *line, const char *key, const char *value)
 {
     if (value == NULL || value[0] == '\0')
         return;
     struct text before = line->text;
     json_str_n(&line->text, key, value, cut(value, strlen(value)));
-    if (line->text.full) /* drop the member, never half of it */
-        line->text.len = before.len;
+    keep_whole(line, &before);
 }
 
 void log_i64(struct log_line *line, const char *key, int64_t value)
 {
+    struct text before = line->text;
     json_i64(&line->text, key, value);
+    keep_whole(line, &before);
 }
 
 void log_ms(struct log_line *line, const char *key, uint64_t ns)
 {
-    json_key(&line->text, key);
-    text_put_u64(&line->text, ns / NS_PER_MS);
+    struct text before = line->text;
     unsigned micros = (unsigned)(ns / 1000 % 1000);
     char frac[4] = {'.', (char)('0' + micros / 100), (char)('0' + micros / 10 % 10),
                     (char)('0' + micros % 10)};
+    json_key(&line->text, key);
+    text_put_u64(&line->text, ns / NS_PER_MS);
     text_put_n(&line->text, frac, sizeof frac);
+    keep_whole(line, &before);
 }
 
 /* A pipe that polls writable takes PIPE_BUF bytes without blocking; the lock keeps that true until

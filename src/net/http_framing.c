@@ -48,12 +48,17 @@ void http_framing_line(struct http_framing *framing, const char *name, size_t na
         framing->codings++;
         if (!is_name(value, value_len, "chunked"))
             framing->broken = true;
+    } else if (is_name(name, name_len, "Content-Type")) {
+        framing->types++;
+    } else if (is_name(name, name_len, "Authorization")) {
+        framing->authorizations++;
     }
 }
 
 bool http_framing_ok(const struct http_framing *framing, bool http_1_1)
 {
-    if (framing->broken || framing->hosts > 1 || framing->lengths + framing->codings > 1)
+    if (framing->broken || framing->hosts > 1 || framing->lengths + framing->codings > 1 ||
+        framing->types > 1 || framing->authorizations > 1)
         return false;
     /* Before 1.1 there are no transfer codings and Host is optional. */
     return http_1_1 ? framing->hosts == 1 : framing->codings == 0;

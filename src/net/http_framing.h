@@ -8,7 +8,7 @@
 
 /* Fed with every header line in turn; starts zeroed. */
 struct http_framing {
-    unsigned hosts, lengths, codings;
+    unsigned hosts, lengths, codings, types, authorizations;
     uint64_t length; /* of the Content-Length line */
     bool broken;
 };
@@ -17,7 +17,8 @@ void http_framing_line(struct http_framing *framing, const char *name, size_t na
                        const char *value, size_t value_len);
 
 /* RFC 9112: one Host (needed from 1.1 on), and at most one of Content-Length and
- * Transfer-Encoding: chunked. Stricter than the RFC where proxies are known to differ. */
+ * Transfer-Encoding: chunked. Stricter than the RFC where proxies are known to differ: Content-Type
+ * and Authorization come once at most. */
 bool http_framing_ok(const struct http_framing *framing, bool http_1_1);
 
 #endif

@@ -1,6 +1,7 @@
 #include "net/http_origin.h"
 
 #include <microhttpd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -8,10 +9,11 @@
 #include "base/random.h"
 #include "base/text.h"
 
-#define FORWARDED_MAX 2048
+#define FORWARDED_MAX ((size_t)32 * 1024) /* the connection's whole memory */
 
 /* ---- the client's address ---- */
 
+/* All lines of one field, joined by commas. */
 struct joined {
     const char *name;
     struct text text;
@@ -30,25 +32,27 @@ static enum MHD_Result join_line(void *arg, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-/* All lines of one field; NULL if there are none or they are longer than any honest chain. */
-static const char *join_field(const struct http_request *request, const char *name, char *buf,
-                              size_t cap)
+/* NULL if the field is absent. The header section's own limit is what bounds the length. */
+static char *join_field(const struct http_request *request, const char *name)
 {
-    if (http_header(request, name) == NULL)
+    char *buf = malloc(FORWARDED_MAX);
+    if (buf == NULL)
         return NULL;
-    struct joined joined = {name, text_on(buf, cap)};
+    struct joined joined = {name, text_on(buf, FORWARDED_MAX)};
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, join_line, &joined);
-    return text_ok(&joined.text) ? buf : NULL;
+    return buf;
 }
 
 static struct ip_address forwarded_client(const struct http_request *request,
                                           const struct ip_networks *trusted,
                                           const struct ip_address *peer)
 {
-    char buf[FORWARDED_MAX];
-    const char *xff = join_field(request, "X-Forwarded-For", buf, sizeof buf);
-    const char *forwarded = xff == NULL ? join_field(request, "Forwarded", buf, sizeof buf) : NULL;
-    return client_ip(trusted, peer, xff, forwarded);
+    bool has_xff = http_header(request, "X-Forwarded-For") != NULL;
+    if (!has_xff && http_header(request, "Forwarded") == NULL)
+        return *peer;
+    char *list CLEANUP(cleanup_free) =
+        join_field(request, has_xff ? "X-Forwarded-For" : "Forwarded");
+    return client_ip(trusted, peer, has_xff ? list : NULL, has_xff ? NULL : list);
 }
 
 void http_find_client(struct http_request *request, const struct ip_networks *trusted)

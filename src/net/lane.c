@@ -35,6 +35,7 @@ struct lane {
     unsigned queued, coming, busy;
     uint64_t job_ns; /* moving average of one job's time on one thread */
     uint64_t shed[LANE_DROPS];
+    struct histogram wait;
     unsigned opened;
     enum err open_error;
     bool closing;
@@ -187,6 +188,7 @@ void lane_read_stats(struct lane *lane, struct lane_stats *out)
     *out = (struct lane_stats){.depth = lane->queued + lane->coming, .busy = lane->busy};
     for (unsigned i = 0; i < LANE_DROPS; i++)
         out->shed[i] = lane->shed[i];
+    out->wait = lane->wait;
     pthread_mutex_unlock(&lane->lock);
 }
 
@@ -246,6 +248,9 @@ static unsigned take(struct worker *worker, struct lane_job **jobs)
     unsigned n = 0;
     while (lane->turn != NULL && n < min_unsigned(share, lane->config.batch))
         jobs[n++] = dequeue(lane);
+    uint64_t now = clock_mono_ns();
+    for (unsigned i = 0; i < n; i++)
+        histogram_add(&lane->wait, now - jobs[i]->pushed_at_ns);
     return n;
 }
 

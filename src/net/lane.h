@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "net/metrics.h"
 
 #define LANE_BATCH_MAX 64
 
@@ -86,6 +87,7 @@ struct lane_stats {
     unsigned depth; /* queued and admitted */
     unsigned busy;  /* threads at work */
     uint64_t shed[LANE_DROPS];
+    struct histogram wait; /* of every job whose turn came, from its push */
 };
 void lane_read_stats(struct lane *lane, struct lane_stats *out);
 

@@ -48,7 +48,8 @@ void answer_reset(struct call *call)
         free(a->body);
     }
     secret_wipe(a, sizeof *a);
-    call->reason = NULL;
+    call->outcome = OUTCOME_NONE;
+    call->error = NULL;
 }
 
 void answer_json(struct call *call, unsigned status, char *body, size_t len, bool secret)
@@ -69,16 +70,17 @@ void answer_ok(struct call *call)
     answer_json(call, 200, ok, sizeof ok - 1, false);
     call->http->answer.body_lasts = true;
     http_add_header(call->http, "Cache-Control", "no-store");
-    call->reason = "ok";
+    call->outcome = OUTCOME_OK;
 }
 
-void answer_problem_status(struct call *call, unsigned status, const char *error,
-                           const char *message)
+void answer_problem_status(struct call *call, enum outcome outcome, unsigned status,
+                           const char *error, const char *message)
 {
     struct http_answer *a = &call->http->answer;
     char *body = malloc(PROBLEM_MAX);
     a->status = status;
-    call->reason = error;
+    call->outcome = outcome;
+    call->error = error;
     http_add_header(call->http, "Cache-Control", "no-store");
     if (body == NULL) /* the status alone says enough */
         return;
@@ -95,26 +97,37 @@ void answer_problem_status(struct call *call, unsigned status, const char *error
     a->body_len = t.len;
 }
 
-void answer_problem(struct call *call, enum err kind, const char *error, const char *message)
+void answer_problem(struct call *call, enum outcome outcome, enum err kind, const char *error,
+                    const char *message)
 {
-    answer_problem_status(call, err_http_status(kind), error, message);
+    answer_problem_status(call, outcome, err_http_status(kind), error, message);
 }
 
-void answer_retry(struct call *call, enum err kind, const char *error, const char *message,
-                  unsigned seconds)
+void answer_retry(struct call *call, enum outcome outcome, enum err kind, const char *error,
+                  const char *message, unsigned seconds)
 {
     char value[16];
     struct text t = text_on(value, sizeof value);
     text_put_u64(&t, seconds);
-    answer_problem(call, kind, error, message);
+    answer_problem(call, outcome, kind, error, message);
     http_add_header(call->http, "Retry-After", value);
+}
+
+static void unavailable(struct call *call, enum outcome outcome, const char *what)
+{
+    text_copy(call->fault_text, sizeof call->fault_text, what, strlen(what));
+    call->fault = call->fault_text;
+    answer_retry(call, outcome, ERR_UNAVAILABLE, "unavailable", "temporarily unavailable", 1);
 }
 
 void answer_unavailable(struct call *call, const char *what)
 {
-    text_copy(call->fault_text, sizeof call->fault_text, what, strlen(what));
-    call->fault = call->fault_text;
-    answer_retry(call, ERR_UNAVAILABLE, "unavailable", "temporarily unavailable", 1);
+    unavailable(call, OUTCOME_DB_UNAVAILABLE, what);
+}
+
+void answer_unsigned(struct call *call, const char *what)
+{
+    unavailable(call, OUTCOME_INTERNAL, what);
 }
 
 void answer_fault(struct call *call, enum err e, const char *what)
@@ -125,7 +138,7 @@ void answer_fault(struct call *call, enum err e, const char *what)
     }
     text_copy(call->fault_text, sizeof call->fault_text, what, strlen(what));
     call->fault = call->fault_text;
-    answer_problem(call, ERR_INTERNAL, "internal", "internal error");
+    answer_problem(call, OUTCOME_INTERNAL, ERR_INTERNAL, "internal", "internal error");
 }
 
 static void set_cookie(struct call *call, const char *value, int64_t seconds)

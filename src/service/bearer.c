@@ -31,7 +31,7 @@ enum flow bearer_require(struct call *call, struct access_claims *out)
         call->has_tenant = call->has_user = call->has_session = true;
         return FLOW_NEXT;
     }
-    answer_problem(call, ERR_DENIED, "invalid_token", "invalid access token");
+    answer_problem(call, OUTCOME_INVALID, ERR_DENIED, "invalid_token", "invalid access token");
     http_add_header(call->http, "WWW-Authenticate",
                     token == NULL ? "Bearer" : "Bearer error=\"invalid_token\"");
     return FLOW_DONE;

@@ -26,7 +26,7 @@ static enum flow refuse_member(struct call *call, enum err kind, const char *err
     struct text t = text_on(message, sizeof message);
     text_copy(shown, sizeof shown, name, strlen(name));
     text_put_f(&t, "%s: %s", what, shown);
-    answer_problem(call, kind, error, message);
+    answer_problem(call, OUTCOME_MALFORMED, kind, error, message);
     return FLOW_DONE;
 }
 
@@ -68,7 +68,7 @@ enum flow body_read(struct call *call, struct member *members, size_t n, json_t 
 {
     const char *type = http_header(call->http, "Content-Type");
     if (type == NULL || !is_json_type(type)) {
-        answer_problem_status(call, 415, "unsupported_media_type",
+        answer_problem_status(call, OUTCOME_MALFORMED, 415, "unsupported_media_type",
                               "content type must be application/json");
         return FLOW_DONE;
     }
@@ -76,7 +76,7 @@ enum flow body_read(struct call *call, struct member *members, size_t n, json_t 
     const char *body = call->http->body != NULL ? call->http->body : "";
     enum err e = json_read(body, call->http->body_len, doc, &why);
     if (e != OK) {
-        answer_problem(call, e, "malformed_body", why);
+        answer_problem(call, OUTCOME_MALFORMED, e, "malformed_body", why);
         return FLOW_DONE;
     }
     return take_members(call, members, n, *doc);

@@ -17,9 +17,12 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "net/limiter.h"
+#include "net/metrics.h"
+#include "service/outcome.h"
 #include "service/service.h"
 
 struct call;
+struct service_metrics;
 struct signer;
 
 enum flow { FLOW_NEXT, FLOW_DONE };
@@ -38,18 +41,22 @@ struct step {
 };
 
 #define STEPS_MAX 5
+#define STATUSES_MAX 10
 
-enum route_listener { ON_PUBLIC = 1, ON_OPERATIONS = 2, ON_BOTH = 3 };
+/* Bits. */
+enum route_listener { ON_PUBLIC = 1, ON_OPERATIONS = 2, ON_BOTH = 3, ON_PUBLIC_IF_ASKED = 4 };
 
 struct route {
     const char *name; /* for log lines and failure points */
     enum http_method method;
     const char *path; /* {id} stands for one segment */
-    enum route_listener listeners;
+    unsigned listeners;
     bool quiet; /* logged at debug level only */
     /* FLOW_DONE: answered. FLOW_NEXT: the steps follow. */
     enum flow (*begin)(struct call *call);
     struct step steps[STEPS_MAX]; /* up to the first without a function */
+    /* All it can answer, up to the first 0: its series in the metrics. */
+    uint16_t statuses[STATUSES_MAX];
 };
 
 extern const struct route ROUTES[];
@@ -90,6 +97,10 @@ struct sessions_call {
     struct uuid target;
 };
 
+enum limit_scope { SCOPE_NONE, SCOPE_IP, SCOPE_EMAIL, SCOPE_REFRESH, SCOPE_REGISTER, SCOPES };
+
+enum verify { VERIFY_NONE, VERIFY_OK, VERIFY_FAIL, VERIFY_ERROR };
+
 struct call {
     struct service *service;
     struct http_request *http;
@@ -107,8 +118,18 @@ struct call {
     /* Puts right in the database what must be, before the answer goes out. */
     void (*undo)(struct call *call, struct store_conn *conn);
 
-    /* ---- for the log line ---- */
-    const char *reason; /* a literal: the outcome's name */
+    /* ---- for the counters and the log line ---- */
+    enum outcome outcome;
+    const char *error; /* a literal: the problem's code */
+    enum limit_scope limited_by;
+    enum verify verify;
+    uint64_t hash_ns; /* of the first hash; 0: none was made */
+    bool locked_now;  /* this attempt locked the account */
+    bool replayed;
+    int64_t replay_distance; /* generations */
+    bool concluded;          /* counted and logged */
+    bool scraping;           /* holds one of the places for the metrics' text */
+
     bool has_tenant, has_user, has_session;
     struct uuid tenant_id, user_id, session_id;
     char identity_tag[IDENTITY_TAG_LEN + 1];
@@ -127,6 +148,7 @@ struct call {
 
 struct service {
     struct service_config config;
+    struct service_metrics *metrics;
     struct lane *lanes[LANES];
     struct limiter *limiter;
     struct probe *probe;
@@ -158,15 +180,18 @@ MUST_USE enum err call_issue(struct call *call, struct signer *signer,
 void answer_json(struct call *call, unsigned status, char *body, size_t len, bool secret);
 /* {"ok":true} */
 void answer_ok(struct call *call);
-/* problem+json; reason goes to the log line. */
-void answer_problem(struct call *call, enum err kind, const char *error, const char *message);
-void answer_problem_status(struct call *call, unsigned status, const char *error,
-                           const char *message);
+/* problem+json; the outcome is for the log line and the counters. */
+void answer_problem(struct call *call, enum outcome outcome, enum err kind, const char *error,
+                    const char *message);
+void answer_problem_status(struct call *call, enum outcome outcome, unsigned status,
+                           const char *error, const char *message);
 /* The same, with Retry-After. */
-void answer_retry(struct call *call, enum err kind, const char *error, const char *message,
-                  unsigned seconds);
-/* 503 "temporarily unavailable". what is for the operator. */
+void answer_retry(struct call *call, enum outcome outcome, enum err kind, const char *error,
+                  const char *message, unsigned seconds);
+/* 503 "temporarily unavailable", for want of the database. what is for the operator. */
 void answer_unavailable(struct call *call, const char *what);
+/* The same, for want of a signature. */
+void answer_unsigned(struct call *call, const char *what);
 /* 500, or 503 for what the store could not do. */
 void answer_fault(struct call *call, enum err e, const char *what);
 /* The token pair: login and refresh. cookie: as a Set-Cookie; body: in the JSON. */
@@ -212,6 +237,14 @@ void probe_close(struct probe *probe);
 /* Reachable and migrated. */
 MUST_USE bool probe_ready(const struct probe *probe);
 
+/* ---- metrics.c ---- */
+MUST_USE enum err metrics_open_service(struct service *service);
+void metrics_close_service(struct service *service);
+/* Counts a call that has come to its end. */
+void metrics_count_call(const struct call *call);
+/* The answer has left, and with it the text of a scrape. */
+void metrics_sent(const struct call *call);
+
 /* ---- note.c ---- */
 /* The request's one log line. */
 void note_request(const struct call *call);
@@ -255,6 +288,7 @@ enum flow sessions_revoke(struct call *call, struct store_conn *conn);
 enum flow sessions_logout_all(struct call *call, struct store_conn *conn);
 
 enum flow jwks_start(struct call *call);
+enum flow metrics_start(struct call *call);
 enum flow health_live(struct call *call);
 enum flow health_ready(struct call *call);
 

@@ -36,6 +36,6 @@ bool cors_apply(struct call *call)
                     "authorization, content-type, x-idempotency-key, x-trace-id");
     http_add_header(call->http, "Access-Control-Max-Age", "600");
     call->http->answer.status = 204;
-    call->reason = "preflight";
+    call->outcome = OUTCOME_PREFLIGHT;
     return true;
 }

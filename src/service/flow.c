@@ -50,7 +50,7 @@ static bool is_step(const struct step *step)
 static void answer_busy(struct call *call)
 {
     unsigned seconds = lane_retry_after(call->service->lanes[LANE_HASH]);
-    answer_retry(call, ERR_BUSY, "auth_busy", "auth busy", seconds);
+    answer_retry(call, OUTCOME_HASH_BUSY, ERR_BUSY, "auth_busy", "auth busy", seconds);
     note_event(call, LOG_WARN, "auth.hash_busy", "no room for another password hash");
 }
 
@@ -58,9 +58,10 @@ static void answer_shed(struct call *call, enum lane_id lane)
 {
     if (lane == LANE_HASH)
         answer_busy(call);
+    else if (lane == LANE_DB)
+        answer_unavailable(call, "the database lane is full or late");
     else
-        answer_unavailable(call, lane == LANE_DB ? "the database lane is full or late"
-                                                 : "the signing lane is full or late");
+        answer_unsigned(call, "the signing lane is full or late");
 }
 
 /* ---- moving ---- */
@@ -269,6 +270,7 @@ static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 
 struct hash_thread {
     struct argon2_arena *arena;
+    uint32_t memory_kib; /* of one slot */
     unsigned slots;
 };
 
@@ -285,12 +287,13 @@ static enum err hash_open(void *arg, unsigned index, void **context)
     /* The permits, spread over the threads: one or two each. */
     unsigned threads = service->hash_threads;
     thread->slots = c->hash_permits * (index + 1) / threads - c->hash_permits * index / threads;
-    enum err e = argon2_arena_open(c->password->arena_kib, thread->slots, &thread->arena);
+    enum err e = argon2_arena_open(c->password->params.memory_kib, thread->slots, &thread->arena);
     if (e != OK) {
         free(thread);
         return e;
     }
     atomic_fetch_add(&service->hash_memory, argon2_arena_bytes(thread->arena));
+    thread->memory_kib = c->password->params.memory_kib;
     *context = thread;
     return OK;
 }
@@ -308,8 +311,10 @@ static void hash_idle(void *context)
     argon2_arena_wipe(thread->arena);
 }
 
-static void hash_finish(struct call *call, enum err e)
+static void hash_finish(struct call *call, enum err e, uint64_t ns)
 {
+    if (call->hash_ns == 0)
+        call->hash_ns = ns;
     if (e != OK) {
         answer_fault(call, e, "password hash");
         end(call);
@@ -318,20 +323,41 @@ static void hash_finish(struct call *call, enum err e)
     go_on(call, step_of(call)->hash_end(call));
 }
 
+/* A hash of dearer times than these (ARGON_MEMORY_KB was lowered, or differs between instances)
+ * gets memory for this once; password_verify_begin has judged that it is not too much. */
+static enum err hash_dearer(const struct argon2_job *job)
+{
+    struct argon2_arena *arena = NULL;
+    TRY(argon2_arena_open(job->params.memory_kib, 1, &arena));
+    enum err e = argon2id_hash(arena, job);
+    argon2_arena_close(arena);
+    return e;
+}
+
+static bool fits(const struct hash_thread *thread, const struct call *call)
+{
+    return call->hash_job->params.memory_kib <= thread->memory_kib;
+}
+
 static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 {
     (void)arg;
     struct hash_thread *thread = context;
-    if (n == 2 && thread->slots == 2) {
-        struct call *a = call_of_job(jobs[0]), *b = call_of_job(jobs[1]);
+    struct call *a = call_of_job(jobs[0]), *b = n == 2 ? call_of_job(jobs[1]) : NULL;
+    uint64_t begin = clock_mono_ns();
+    if (b != NULL && thread->slots == 2 && fits(thread, a) && fits(thread, b)) {
         enum err e = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
-        hash_finish(a, e);
-        hash_finish(b, e);
+        uint64_t ns = clock_mono_ns() - begin;
+        hash_finish(a, e, ns);
+        hash_finish(b, e, ns);
         return;
     }
     for (unsigned i = 0; i < n; i++) {
         struct call *call = call_of_job(jobs[i]);
-        hash_finish(call, argon2id_hash(thread->arena, call->hash_job));
+        begin = clock_mono_ns();
+        enum err e = fits(thread, call) ? argon2id_hash(thread->arena, call->hash_job)
+                                        : hash_dearer(call->hash_job);
+        hash_finish(call, e, clock_mono_ns() - begin);
     }
 }
 

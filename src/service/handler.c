@@ -44,7 +44,9 @@ static bool method_matches(enum http_method wanted, enum http_method got)
 static enum flow find_route(struct call *call)
 {
     const char *allow = NULL;
-    enum route_listener here = call->operations ? ON_OPERATIONS : ON_PUBLIC;
+    unsigned here = call->operations                       ? ON_OPERATIONS
+                    : call->service->config.metrics_public ? ON_PUBLIC | ON_PUBLIC_IF_ASKED
+                                                           : ON_PUBLIC;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         const struct route *route = &ROUTES[i];
         if ((route->listeners & here) == 0 ||
@@ -57,9 +59,10 @@ static enum flow find_route(struct call *call)
         allow = route->method == HTTP_GET ? "GET, HEAD" : "POST";
     }
     if (allow == NULL) {
-        answer_problem(call, ERR_NOT_FOUND, "not_found", "not found");
+        answer_problem(call, OUTCOME_NOT_FOUND, ERR_NOT_FOUND, "not_found", "not found");
     } else {
-        answer_problem_status(call, 405, "method_not_allowed", "method not allowed");
+        answer_problem_status(call, OUTCOME_METHOD_NOT_ALLOWED, 405, "method_not_allowed",
+                              "method not allowed");
         http_add_header(call->http, "Allow", allow);
     }
     return FLOW_DONE;
@@ -112,9 +115,21 @@ static void refuse(void *arg, struct http_request *request, enum http_refusal wh
     if (call == NULL)
         request->answer.status = 503;
     else if (why == HTTP_REFUSE_TOO_LARGE)
-        answer_problem(call, ERR_TOO_LARGE, "body_too_large", "body is larger than 16 KiB");
+        answer_problem(call, OUTCOME_MALFORMED, ERR_TOO_LARGE, "body_too_large",
+                       "body is larger than 16 KiB");
     else
-        answer_problem(call, ERR_MALFORMED, "malformed_request", "malformed request");
+        answer_problem(call, OUTCOME_MALFORMED, ERR_MALFORMED, "malformed_request",
+                       "malformed request");
+}
+
+/* Once for each call: what came of it. */
+static void conclude(struct call *call)
+{
+    if (call->concluded)
+        return;
+    call->concluded = true;
+    metrics_count_call(call);
+    note_request(call);
 }
 
 static void finish(void *arg, struct http_request *request)
@@ -125,7 +140,7 @@ static void finish(void *arg, struct http_request *request)
         return;
     if (request->method != HTTP_OPTIONS)
         (void)cors_apply(call);
-    note_request(call);
+    conclude(call);
 }
 
 static void release(struct http_request *request)
@@ -133,6 +148,8 @@ static void release(struct http_request *request)
     struct call *call = call_of(request);
     if (call == NULL)
         return;
+    conclude(call); /* the connection ended before the answer could go out */
+    metrics_sent(call);
     if (call->access_token != NULL) {
         secret_wipe(call->access_token, ACCESS_TOKEN_MAX);
         free(call->access_token);

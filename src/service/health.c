@@ -8,7 +8,8 @@ static void answer_status(struct call *call, unsigned status, const char *body)
     answer_json(call, status, (char *)(uintptr_t)body, strlen(body), false);
     call->http->answer.body_lasts = true;
     http_add_header(call->http, "Cache-Control", "no-store");
-    call->reason = "ok";
+    if (status == 200)
+        call->outcome = OUTCOME_OK;
 }
 
 enum flow health_live(struct call *call)

@@ -17,7 +17,7 @@ enum flow jwks_start(struct call *call)
     struct http_answer *a = &call->http->answer;
     http_add_header(call->http, "ETag", call->service->etag);
     http_add_header(call->http, "Cache-Control", "public, max-age=300");
-    call->reason = "ok";
+    call->outcome = OUTCOME_OK;
     if (is_known(call)) {
         a->status = 304;
         return FLOW_DONE;

@@ -2,8 +2,6 @@
 #include "base/clock.h"
 #include "service/call.h"
 
-enum scope { SCOPE_IP = 1, SCOPE_LOGIN, SCOPE_REGISTER, SCOPE_REFRESH };
-
 static enum flow take(struct call *call, const struct limit *limit, const void *key, size_t len)
 {
     unsigned retry_after = 0;
@@ -11,7 +9,8 @@ static enum flow take(struct call *call, const struct limit *limit, const void *
     if (e == OK)
         return FLOW_NEXT;
     if (e == ERR_LIMITED) {
-        answer_retry(call, e, "rate_limited", "rate limited", retry_after);
+        call->limited_by = (enum limit_scope)limit->scope;
+        answer_retry(call, OUTCOME_RATE_LIMITED, e, "rate_limited", "rate limited", retry_after);
         note_event(call, LOG_WARN, "auth.rate_limited", "rate limited");
     } else {
         answer_fault(call, e, "limiter");
@@ -19,7 +18,7 @@ static enum flow take(struct call *call, const struct limit *limit, const void *
     return FLOW_DONE;
 }
 
-static struct limit per_minute(enum scope scope, unsigned n)
+static struct limit per_minute(enum limit_scope scope, unsigned n)
 {
     return (struct limit){.scope = scope, .interval_ns = 60 * NS_PER_SECOND / n, .burst = n};
 }
@@ -36,7 +35,7 @@ enum flow limit_address(struct call *call)
 enum flow limit_login(struct call *call, const uint8_t identity[IDENTITY_DIGEST_LEN])
 {
     struct limit limit =
-        per_minute(SCOPE_LOGIN, call->service->config.settings.login_per_min_per_email);
+        per_minute(SCOPE_EMAIL, call->service->config.settings.login_per_min_per_email);
     return take(call, &limit, identity, IDENTITY_DIGEST_LEN);
 }
 

@@ -23,11 +23,11 @@ static unsigned seconds_until(int64_t then_ms, int64_t now_ms)
     return (unsigned)((left + MS_PER_SECOND - 1) / MS_PER_SECOND);
 }
 
-static void answer_denied(struct call *call, const char *reason)
+/* The outcome is for the operator alone: the answers are the same. */
+static void answer_denied(struct call *call, enum outcome outcome)
 {
-    answer_problem(call, ERR_DENIED, "invalid_credentials", "invalid credentials");
-    call->reason = reason; /* for the log alone: the answers are the same */
-    note_event(call, LOG_INFO, "auth.login_failed", reason);
+    answer_problem(call, outcome, ERR_DENIED, "invalid_credentials", "invalid credentials");
+    note_event(call, LOG_INFO, "auth.login_failed", outcome_name(outcome));
 }
 
 /* ---- start ---- */
@@ -44,7 +44,8 @@ static enum flow read_delivery(struct call *call, const struct member *member)
             return FLOW_NEXT;
         }
     }
-    answer_problem(call, ERR_INVALID, "invalid_member", "must be body, cookie or both: delivery");
+    answer_problem(call, OUTCOME_MALFORMED, ERR_INVALID, "invalid_member",
+                   "must be body, cookie or both: delivery");
     return FLOW_DONE;
 }
 
@@ -53,7 +54,7 @@ static enum flow read_identity(struct call *call, const struct member *email)
     struct login_call *login = &call->login;
     enum err e = identity_canonical(email->value, email->len, login->email);
     if (e == ERR_MALFORMED) {
-        answer_problem(call, e, "invalid_email", "invalid email");
+        answer_problem(call, OUTCOME_INVALID_EMAIL, e, "invalid_email", "invalid email");
         return FLOW_DONE;
     }
     if (e == OK)
@@ -123,7 +124,8 @@ enum flow login_load(struct call *call, struct store_conn *conn)
         return FLOW_DONE;
     }
     if (login->found.locked) {
-        answer_retry(call, ERR_LOCKED, "account_locked", "account temporarily locked",
+        answer_retry(call, OUTCOME_LOCKED, ERR_LOCKED, "account_locked",
+                     "account temporarily locked",
                      seconds_until(login->found.locked_until, login->found.now));
         return FLOW_DONE;
     }
@@ -146,13 +148,15 @@ enum flow login_verify_begin(struct call *call, struct argon2_job **job)
     }
     if (unusable != NULL)
         note_event(call, LOG_ERROR, "auth.hash_unusable", unusable);
+    call->verify = VERIFY_ERROR; /* until it has been judged */
     *job = &login->work.job;
     return FLOW_NEXT;
 }
 
-static void note_lock(const struct call *call)
+static void note_lock(struct call *call)
 {
     struct log_line line;
+    call->locked_now = true;
     char until[CLOCK_RFC3339_LEN + 1];
     if (!note_begin(call, &line, LOG_WARN, "auth.lockout", "too many failed logins"))
         return;
@@ -169,15 +173,18 @@ enum flow login_verify_end(struct call *call)
         call->user_id = login->found.user_id;
         call->has_user = true;
     }
-    if (password_verify_finish(&login->work) != OK) {
+    bool right = password_verify_finish(&login->work) == OK;
+    call->verify = right ? VERIFY_OK : VERIFY_FAIL;
+    if (!right) {
         call->undo = NULL; /* this attempt counts */
-        answer_denied(call, login->found.found ? "invalid_password" : "not_found");
+        answer_denied(call, login->found.found ? OUTCOME_INVALID_PASSWORD : OUTCOME_NOT_FOUND);
         if (login->found.last_attempt)
             note_lock(call);
         return FLOW_DONE;
     }
     if (!login->found.active) {
-        answer_problem(call, ERR_FORBIDDEN, "account_inactive", "account inactive");
+        answer_problem(call, OUTCOME_INACTIVE, ERR_FORBIDDEN, "account_inactive",
+                       "account inactive");
         return FLOW_DONE;
     }
     return FLOW_NEXT;
@@ -224,7 +231,7 @@ enum flow login_sign(struct call *call, struct signer *signer)
     password_wipe(&call->login.password);
     enum err e = make_session(call, signer);
     if (e != OK) {
-        answer_fault(call, ERR_UNAVAILABLE, "signing failed");
+        answer_unsigned(call, "signing failed");
         return FLOW_DONE;
     }
     FAILPOINT("login.signed");
@@ -265,10 +272,10 @@ static void answer_session(struct call *call)
     }
     call->session_id = login->session_id;
     call->has_session = true;
+    call->outcome = OUTCOME_OK;
     answer_tokens(call, token, (login->delivery & DELIVER_COOKIE) != 0,
                   (login->delivery & DELIVER_BODY) != 0,
                   call->service->config.settings.refresh_idle_ms / MS_PER_SECOND);
-    call->reason = "ok";
     secret_wipe(token, sizeof token);
 }
 
@@ -279,7 +286,7 @@ enum flow login_commit(struct call *call, struct store_conn *conn)
         call->undo = NULL;
         answer_session(call);
     } else if (e == ERR_FORBIDDEN) { /* disabled while we hashed */
-        answer_problem(call, e, "account_inactive", "account inactive");
+        answer_problem(call, OUTCOME_INACTIVE, e, "account_inactive", "account inactive");
     } else {
         answer_fault(call, e, store_last_error());
     }

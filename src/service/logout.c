@@ -15,6 +15,7 @@ enum flow logout_start(struct call *call)
     }
     if (judged == ERR_DENIED) { /* of a token's form, but none of ours: nothing to end */
         answer_ok(call);
+        call->outcome = OUTCOME_NOT_FOUND;
         answer_clear_cookie(call);
     } else if (judged == ERR_INTERNAL) {
         answer_fault(call, judged, "refresh token");
@@ -30,7 +31,8 @@ enum flow logout_end(struct call *call, struct store_conn *conn)
     if (e == OK || e == ERR_NOT_FOUND) {
         answer_ok(call);
         answer_clear_cookie(call);
-        call->reason = e == OK ? "ok" : "ended_before";
+        if (e == ERR_NOT_FOUND) /* ended before */
+            call->outcome = OUTCOME_NOT_FOUND;
     } else {
         answer_fault(call, e, store_last_error());
     }

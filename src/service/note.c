@@ -109,7 +109,8 @@ void note_request(const struct call *call)
     put_context(call, &line);
     log_str(&line, "method", methods[call->http->method]);
     log_i64(&line, "status", call->http->answer.status);
-    log_str(&line, "reason", call->reason);
+    log_str(&line, "reason", outcome_name(call->outcome));
+    log_str(&line, "error", call->error);
     log_str(&line, "fault", call->fault);
     log_ms(&line, "duration_ms", clock_mono_ns() - call->http->started_ns);
     log_end(&line);

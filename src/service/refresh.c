@@ -15,15 +15,17 @@
 
 void answer_invalid_refresh(struct call *call)
 {
-    answer_problem(call, ERR_DENIED, "invalid_refresh_token", "invalid refresh token");
+    answer_problem(call, OUTCOME_INVALID, ERR_DENIED, "invalid_refresh_token",
+                   "invalid refresh token");
     if (call->refresh.by_cookie)
         answer_clear_cookie(call);
 }
 
-static enum flow refuse(struct call *call, const char *reason)
+/* The outcome is for the operator alone: the answers are the same. */
+static enum flow refuse(struct call *call, enum outcome outcome)
 {
     answer_invalid_refresh(call);
-    call->reason = reason; /* for the log alone */
+    call->outcome = outcome;
     return FLOW_DONE;
 }
 
@@ -31,7 +33,8 @@ static enum flow refuse(struct call *call, const char *reason)
 
 static enum flow answer_required(struct call *call)
 {
-    answer_problem(call, ERR_MALFORMED, "refresh_token_required", "refresh token required");
+    answer_problem(call, OUTCOME_MALFORMED, ERR_MALFORMED, "refresh_token_required",
+                   "refresh token required");
     return FLOW_DONE;
 }
 
@@ -86,7 +89,7 @@ enum flow refresh_start(struct call *call)
         refresh_read_token(call, &r->presented, &judged) == FLOW_DONE)
         return FLOW_DONE;
     if (judged == ERR_MALFORMED || judged == ERR_DENIED || judged == ERR_TOO_LARGE)
-        return refuse(call, "invalid");
+        return refuse(call, OUTCOME_INVALID);
     if (judged == OK) {
         call->session_id = r->presented.session_id;
         call->has_session = true;
@@ -103,15 +106,17 @@ enum flow refresh_start(struct call *call)
 
 /* ---- rotate ---- */
 
-static void note_replay(const struct call *call)
+static void note_replay(struct call *call)
 {
     const struct refresh_call *r = &call->refresh;
     const struct store_session *s = &r->result.session;
     struct log_line line;
+    call->replayed = true;
+    call->replay_distance = (int64_t)s->generation - r->presented.generation;
     if (!note_begin(call, &line, LOG_WARN, "security.refresh_replay_detected",
                     "a spent refresh token was presented; the session has been ended"))
         return;
-    log_i64(&line, "distance", (int64_t)s->generation - r->presented.generation);
+    log_i64(&line, "distance", call->replay_distance);
     log_i64(&line, "age_seconds", (r->result.now - s->rotated_at) / MS_PER_SECOND);
     log_str(&line, "previous_ip", s->client_ip);
     log_str(&line, "previous_user_agent", s->user_agent);
@@ -132,12 +137,12 @@ static enum flow retry(struct call *call)
     enum err e = refresh_token_unseal(call->service->config.keys, &r->presented, r->result.sealed,
                                       r->result.sealed_len, &r->next);
     if (e == ERR_DENIED)
-        return refuse(call, "invalid");
+        return refuse(call, OUTCOME_INVALID);
     if (e != OK) {
         answer_fault(call, e, "refresh token");
         return FLOW_DONE;
     }
-    call->reason = "retried";
+    call->outcome = OUTCOME_RETRIED;
     return FLOW_NEXT;
 }
 
@@ -153,21 +158,21 @@ enum flow refresh_rotate(struct call *call, struct store_conn *conn)
         take_owner(call);
     switch (r->result.outcome) {
     case STORE_ROTATED:
-        call->reason = "ok";
+        call->outcome = OUTCOME_OK;
         return FLOW_NEXT;
     case STORE_RETRIED:
         return retry(call);
     case STORE_REPLAYED:
         note_replay(call);
-        return refuse(call, "replayed");
+        return refuse(call, OUTCOME_REPLAYED);
     case STORE_EXPIRED:
-        return refuse(call, "expired");
+        return refuse(call, OUTCOME_EXPIRED);
     case STORE_REVOKED:
-        return refuse(call, "revoked");
+        return refuse(call, OUTCOME_REVOKED);
     case STORE_UNKNOWN:
         break;
     }
-    return refuse(call, "invalid");
+    return refuse(call, OUTCOME_INVALID);
 }
 
 /* ---- sign ---- */
@@ -183,7 +188,6 @@ enum flow refresh_sign(struct call *call, struct signer *signer)
 {
     struct refresh_call *r = &call->refresh;
     const struct service_config *config = &call->service->config;
-    const char *reason = call->reason;
     char token[REFRESH_TOKEN_LEN + 1];
     struct access_claims claims = {.tenant_id = call->tenant_id,
                                    .user_id = call->user_id,
@@ -194,11 +198,10 @@ enum flow refresh_sign(struct call *call, struct signer *signer)
     if (e == OK)
         e = refresh_token_format(config->keys, &r->next, token);
     if (e != OK) {
-        answer_fault(call, ERR_UNAVAILABLE, "signing failed");
+        answer_unsigned(call, "signing failed");
         return FLOW_DONE;
     }
     answer_tokens(call, token, r->by_cookie, !r->by_cookie, seconds_left(call));
     secret_wipe(token, sizeof token);
-    call->reason = reason;
     return FLOW_DONE;
 }

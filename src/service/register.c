@@ -31,7 +31,7 @@ static enum flow require_register_token(struct call *call)
     }
     if (e == OK && ct_equal(mac, service->register_mac, sizeof mac))
         return FLOW_NEXT;
-    answer_problem(call, ERR_DENIED, "unauthorized", "unauthorized");
+    answer_problem(call, OUTCOME_INVALID, ERR_DENIED, "unauthorized", "unauthorized");
     http_add_header(call->http, "WWW-Authenticate", "Bearer");
     return FLOW_DONE;
 }
@@ -57,7 +57,7 @@ static enum flow read_idempotency(struct call *call, bool user_given)
         return FLOW_NEXT;
     size_t len = strlen(key);
     if (len == 0 || len > IDEMPOTENCY_KEY_MAX) {
-        answer_problem(call, ERR_MALFORMED, "invalid_idempotency_key",
+        answer_problem(call, OUTCOME_MALFORMED, ERR_MALFORMED, "invalid_idempotency_key",
                        "X-Idempotency-Key must have 1 to 255 characters");
         return FLOW_DONE;
     }
@@ -89,7 +89,7 @@ static enum flow check_password(struct call *call, const struct member *member)
                           : "password is not valid text";
     if (why == NULL)
         return FLOW_NEXT;
-    answer_problem(call, ERR_MALFORMED, "weak_password", why);
+    answer_problem(call, OUTCOME_WEAK_PASSWORD, ERR_MALFORMED, "weak_password", why);
     return FLOW_DONE;
 }
 
@@ -99,7 +99,7 @@ static enum flow check_identity(struct call *call, const struct member *member,
     struct register_call *r = &call->registration;
     enum err e = identity_canonical(member->value, member->len, r->email);
     if (e == ERR_MALFORMED) {
-        answer_problem(call, e, "invalid_email", "invalid email");
+        answer_problem(call, OUTCOME_INVALID_EMAIL, e, "invalid_email", "invalid email");
         return FLOW_DONE;
     }
     if (e == OK)
@@ -181,7 +181,7 @@ static void answer_registered(struct call *call)
     json_close(&t);
     answer_json(call, 200, body, t.len, false);
     http_add_header(call->http, "Cache-Control", "no-store");
-    call->reason = "ok";
+    call->outcome = OUTCOME_OK;
 }
 
 enum flow register_insert(struct call *call, struct store_conn *conn)
@@ -200,7 +200,7 @@ enum flow register_insert(struct call *call, struct store_conn *conn)
     if (e == OK) {
         answer_registered(call);
     } else if (e == ERR_CONFLICT) {
-        answer_problem(call, e, "credential_exists", "credential already exists");
+        answer_problem(call, OUTCOME_EXISTS, e, "credential_exists", "credential already exists");
     } else {
         answer_fault(call, e, store_last_error());
     }

@@ -45,6 +45,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     prepare_etag(service);
+    TRY(metrics_open_service(service));
     TRY(limiter_open(LIMITER_PLACES, &service->limiter));
     TRY(flow_open(service));
     TRY(probe_open(service, &service->probe));
@@ -69,6 +70,7 @@ void service_close(struct service *service)
     probe_close(service->probe);
     flow_close(service);
     limiter_close(service->limiter);
+    metrics_close_service(service);
     sem_destroy(&service->listening);
     free(service);
 }

@@ -44,6 +44,7 @@ struct service_config {
     const struct secret *register_token; /* len 0: registration is open */
     struct store *store;
     const char *cors_origins; /* comma-separated; NULL: none */
+    bool metrics_public;      /* on the public listener as well */
     unsigned db_threads;
     unsigned hash_permits; /* hashes in memory at once */
     unsigned cores;

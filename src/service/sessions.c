@@ -9,7 +9,7 @@
 
 static enum flow refuse_other(struct call *call)
 {
-    answer_problem(call, ERR_FORBIDDEN, "forbidden", "forbidden");
+    answer_problem(call, OUTCOME_FORBIDDEN, ERR_FORBIDDEN, "forbidden", "forbidden");
     return FLOW_DONE;
 }
 
@@ -101,7 +101,7 @@ static void answer_list(struct call *call, const struct store_session *sessions,
     text_put(&t, "]}");
     answer_json(call, 200, body, t.len, false);
     http_add_header(call->http, "Cache-Control", "no-store");
-    call->reason = "ok";
+    call->outcome = OUTCOME_OK;
 }
 
 enum flow sessions_list(struct call *call, struct store_conn *conn)
@@ -135,7 +135,7 @@ enum flow sessions_revoke(struct call *call, struct store_conn *conn)
     if (e == OK)
         answer_ok(call);
     else if (e == ERR_NOT_FOUND)
-        answer_problem(call, e, "session_not_found", "session not found");
+        answer_problem(call, OUTCOME_NOT_FOUND, e, "session_not_found", "session not found");
     else
         answer_fault(call, e, store_last_error());
     return FLOW_DONE;

@@ -40,6 +40,19 @@ struct store_ops {
     enum err (*list_sessions)(struct store_conn *conn, const struct uuid *tenant_id,
                               const struct uuid *user_id, struct store_session *out, size_t max,
                               size_t *count);
+    enum err (*find_user)(struct store_conn *conn, const struct store_user_name *name,
+                          struct store_user *out);
+    enum err (*find_lock)(struct store_conn *conn, const struct uuid *tenant_id,
+                          const uint8_t *identity_digest, struct store_lock *out);
+    enum err (*unlock)(struct store_conn *conn, const struct uuid *tenant_id,
+                       const uint8_t *identity_digest, bool *locked);
+    enum err (*set_active)(struct store_conn *conn, const struct uuid *tenant_id,
+                           const struct uuid *user_id, bool active, struct store_ended *out);
+    enum err (*delete_user)(struct store_conn *conn, const struct uuid *tenant_id,
+                            const struct uuid *user_id, const uint8_t *identity_digest,
+                            uint64_t *ended);
+    enum err (*revoke_session)(struct store_conn *conn, const struct uuid *session_id,
+                               const char *reason, struct store_revoked *out);
 };
 
 extern const struct store_ops STORE_SQLITE;

@@ -195,4 +195,10 @@ const struct store_ops STORE_POSTGRESQL = {
     .end_session = pg_end_session,
     .end_sessions = pg_end_sessions,
     .list_sessions = pg_list_sessions,
+    .find_user = pg_find_user,
+    .find_lock = pg_find_lock,
+    .unlock = pg_unlock,
+    .set_active = pg_set_active,
+    .delete_user = pg_delete_user,
+    .revoke_session = pg_revoke_session,
 };

@@ -23,6 +23,14 @@ enum pg_statement {
     PG_SESSION_END_OWN,
     PG_SESSION_END_ALL,
     PG_SESSION_LIST,
+    PG_SESSION_DELETE_ALL,
+    PG_SESSION_REVOKE,
+    PG_USER_FIND,
+    PG_USER_SET_STATUS,
+    PG_USER_DELETE,
+    PG_LOCK_FIND,
+    PG_LOCK_DELETE,
+    PG_IDEMPOTENCY_DELETE,
     PG_STATEMENTS,
 };
 
@@ -91,5 +99,20 @@ enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
 enum err pg_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
                           const struct uuid *user_id, struct store_session *out, size_t max,
                           size_t *count);
+
+/* ---- postgres_operator.c ---- */
+enum err pg_find_user(struct store_conn *base, const struct store_user_name *name,
+                      struct store_user *out);
+enum err pg_find_lock(struct store_conn *base, const struct uuid *tenant_id,
+                      const uint8_t *identity_digest, struct store_lock *out);
+enum err pg_unlock(struct store_conn *base, const struct uuid *tenant_id,
+                   const uint8_t *identity_digest, bool *locked);
+enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
+                       const struct uuid *user_id, bool active, struct store_ended *out);
+enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
+                        const struct uuid *user_id, const uint8_t *identity_digest,
+                        uint64_t *ended);
+enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_id,
+                           const char *reason, struct store_revoked *out);
 
 #endif

@@ -130,7 +130,7 @@ enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
     pg_put_str(&calls[1], reason);
     PGresult *results[2] = {NULL};
     TRY(pg_run((struct pg_conn *)base, calls, 2, results));
-    *ended = pg_changes(results[1]);
+    *ended = (uint64_t)pg_get_i64(results[1], 0, 0);
     for (unsigned i = 0; i < ARRAY_LEN(results); i++)
         PQclear(results[i]);
     return OK;

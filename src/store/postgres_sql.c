@@ -3,6 +3,10 @@
 
 #define NOW "floor(extract(epoch FROM now()) * 1000)::bigint"
 #define LIVE "revoked_at IS NULL AND idle_expires_at > " NOW " AND absolute_expires_at > " NOW
+/* The session's account may still use it. */
+#define ACTIVE                                                                                     \
+    "EXISTS (SELECT FROM credentials c WHERE c.tenant_id = sessions.tenant_id"                     \
+    " AND c.user_id = sessions.user_id AND c.status = 'active')"
 #define END "revoked_at = " NOW ", sealed_successor = NULL, revoked_reason = "
 
 /* A row left from a lock that has ended, or from a window that has: counting starts afresh. */
@@ -90,21 +94,54 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         " idle_expires_at = least(" NOW " + $8::bigint, absolute_expires_at),"
         " client_ip = $6::text, user_agent = $7::text"
         " WHERE id = $1::uuid AND generation = $2::bigint AND token_digest = $3::bytea AND " LIVE
-        " RETURNING " SESSION_COLUMNS ", " NOW,
+        " AND " ACTIVE " RETURNING " SESSION_COLUMNS ", " NOW,
     [PG_ROTATE_LOCK] = "SELECT FROM sessions WHERE id = $1::uuid FOR UPDATE",
     /* $1 session $2 generation $3 leeway */
     [PG_ROTATE_REPLAY] =
-        "UPDATE sessions SET " END "'replay_detected' WHERE id = $1::uuid AND " LIVE
+        "UPDATE sessions SET " END "'replay_detected' WHERE id = $1::uuid AND " LIVE " AND " ACTIVE
         " AND generation > $2::bigint AND NOT (generation = $2 + 1"
         " AND sealed_successor IS NOT NULL AND rotated_at + $3::bigint > " NOW ")",
-    [PG_ROTATE_FIND] = "SELECT " SESSION_COLUMNS ", " NOW ", revoked_at IS NOT NULL,"
-                       " sealed_successor FROM sessions WHERE id = $1::uuid",
+    [PG_ROTATE_FIND] =
+        "SELECT " SESSION_COLUMNS ", " NOW ", revoked_at IS NOT NULL OR NOT " ACTIVE ","
+        " sealed_successor FROM sessions WHERE id = $1::uuid",
     [PG_SESSION_END] = "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND " LIVE,
     [PG_SESSION_END_OWN] = "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid"
                            " AND tenant_id = $3::uuid AND user_id = $4::uuid AND " LIVE,
-    [PG_SESSION_END_ALL] = "UPDATE sessions SET " END "$3::text WHERE tenant_id = $1::uuid"
-                           " AND user_id = $2::uuid AND " LIVE,
+    /* Not only what is live by this clock: a rotation on its way may have looked at an earlier one,
+     * and would bring back what has just expired. */
+    [PG_SESSION_END_ALL] =
+        "WITH e AS (UPDATE sessions SET " END "$3::text WHERE tenant_id = $1::uuid"
+        "   AND user_id = $2::uuid AND revoked_at IS NULL"
+        "   RETURNING idle_expires_at > " NOW " AND absolute_expires_at > " NOW " AS live)"
+        " SELECT count(*) FILTER (WHERE live) FROM e",
     [PG_SESSION_LIST] =
         "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
         " AND user_id = $2::uuid AND " LIVE " ORDER BY opened_at DESC, id DESC LIMIT $3::bigint",
+    [PG_SESSION_DELETE_ALL] =
+        "WITH e AS (DELETE FROM sessions WHERE tenant_id = $1::uuid AND user_id = $2::uuid"
+        "   RETURNING " LIVE " AS live) SELECT count(*) FILTER (WHERE live) FROM e",
+    [PG_SESSION_REVOKE] =
+        "WITH e AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND revoked_at IS NULL"
+        "   RETURNING idle_expires_at > " NOW " AND absolute_expires_at > " NOW " AS live)"
+        " SELECT tenant_id, user_id, EXISTS (SELECT FROM e WHERE live) FROM sessions"
+        " WHERE id = $1",
+    /* $1 tenant $2 email or null $3 user or null */
+    [PG_USER_FIND] =
+        "SELECT user_id, email, left(password_hash, 512), status = 'active', created_at,"
+        " updated_at, (SELECT count(*) FROM sessions s WHERE s.tenant_id = c.tenant_id"
+        "   AND s.user_id = c.user_id AND " LIVE ")"
+        " FROM credentials c WHERE tenant_id = $1::uuid"
+        " AND (email = $2::text OR user_id = $3::uuid)",
+    /* $1 tenant $2 user $3 status */
+    [PG_USER_SET_STATUS] = "UPDATE credentials SET status = $3::text, updated_at = " NOW
+                           " WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND status <> $3",
+    [PG_USER_DELETE] = "DELETE FROM credentials WHERE tenant_id = $1::uuid AND user_id = $2::uuid",
+    /* $1 tenant $2 identity digest */
+    [PG_LOCK_FIND] = "SELECT failures, window_started_at, coalesce(locked_until, 0), now"
+                     " FROM (SELECT " NOW " AS now) n LEFT JOIN login_throttle"
+                     " ON tenant_id = $1::uuid AND identity_digest = $2::bytea",
+    [PG_LOCK_DELETE] = "DELETE FROM login_throttle WHERE tenant_id = $1::uuid"
+                       " AND identity_digest = $2::bytea"
+                       " RETURNING coalesce(locked_until > " NOW ", false)",
+    [PG_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = $1::uuid",
 };

@@ -1,7 +1,7 @@
 /*
  * sqlite.c: connection, transactions and migrations of the SQLite store. WAL with synchronous=FULL:
- * what was answered survives a power cut. The operations are in sqlite_login.c and
- * sqlite_sessions.c.
+ * what was answered survives a power cut. secure_delete: what was deleted is overwritten. The
+ * operations are in sqlite_login.c, sqlite_sessions.c and sqlite_operator.c.
  */
 #include "store/sqlite.h"
 
@@ -50,7 +50,10 @@ static const char *const SQL[SQ_STATEMENTS] = {
                          " ORDER BY opened_at DESC, id DESC LIMIT -1 OFFSET ?4)",
     [SQ_SESSION_FIND] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
-                        " token_digest, sealed_successor, revoked_at FROM sessions WHERE id = ?1",
+                        " token_digest, sealed_successor, revoked_at IS NOT NULL OR NOT EXISTS"
+                        " (SELECT 1 FROM credentials c WHERE c.tenant_id = s.tenant_id"
+                        " AND c.user_id = s.user_id AND c.status = 'active')"
+                        " FROM sessions s WHERE id = ?1",
     [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
                           " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
                           " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
@@ -59,13 +62,27 @@ static const char *const SQL[SQ_STATEMENTS] = {
     [SQ_SESSION_END_OWN] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
                            " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
                            " AND user_id = ?5 AND " LIVE,
+    /* Not only what is live by this clock: a rotation that waits may have looked at an earlier one,
+     * and would bring back what has just expired. */
     [SQ_SESSION_END_ALL] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?4,"
                            " sealed_successor = NULL WHERE tenant_id = ?2 AND user_id = ?3"
-                           " AND " LIVE,
+                           " AND revoked_at IS NULL"
+                           " RETURNING idle_expires_at > ?1 AND absolute_expires_at > ?1",
     [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
                         " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
                         " ORDER BY opened_at DESC, id DESC LIMIT ?4",
+    [SQ_SESSION_DELETE_ALL] = "DELETE FROM sessions WHERE tenant_id = ?1 AND user_id = ?2",
+    [SQ_SESSION_OWNER] = "SELECT tenant_id, user_id FROM sessions WHERE id = ?1",
+    [SQ_USER_FIND] = "SELECT user_id, email, password_hash, status = 'active', created_at,"
+                     " updated_at, (SELECT count(*) FROM sessions s WHERE s.tenant_id = ?2"
+                     " AND s.user_id = c.user_id AND " LIVE ") FROM credentials c"
+                     " WHERE tenant_id = ?2 AND (email = ?3 OR user_id = ?4)",
+    [SQ_USER_SET_STATUS] = "UPDATE credentials SET status = ?3, updated_at = ?4"
+                           " WHERE tenant_id = ?1 AND user_id = ?2 AND status <> ?3",
+    [SQ_USER_EXISTS] = "SELECT 1 FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
+    [SQ_USER_DELETE] = "DELETE FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
+    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = ?1",
 };
 
 enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
@@ -92,6 +109,7 @@ enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
 enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+                                "PRAGMA secure_delete = ON;"
                                 "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
     sqlite3 *db = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
@@ -368,4 +386,10 @@ const struct store_ops STORE_SQLITE = {
     .end_session = sqlite_end_session,
     .end_sessions = sqlite_end_sessions,
     .list_sessions = sqlite_list_sessions,
+    .find_user = sqlite_find_user,
+    .find_lock = sqlite_find_lock,
+    .unlock = sqlite_unlock,
+    .set_active = sqlite_set_active,
+    .delete_user = sqlite_delete_user,
+    .revoke_session = sqlite_revoke_session,
 };

@@ -28,6 +28,13 @@ enum sqlite_statement {
     SQ_SESSION_END_OWN,
     SQ_SESSION_END_ALL,
     SQ_SESSION_LIST,
+    SQ_SESSION_DELETE_ALL,
+    SQ_SESSION_OWNER,
+    SQ_USER_FIND,
+    SQ_USER_SET_STATUS,
+    SQ_USER_EXISTS,
+    SQ_USER_DELETE,
+    SQ_IDEMPOTENCY_DELETE,
     SQ_STATEMENTS,
 };
 
@@ -80,6 +87,25 @@ enum err sqlite_end_sessions(struct store_conn *base, const struct uuid *tenant_
 enum err sqlite_list_sessions(struct store_conn *base, const struct uuid *tenant_id,
                               const struct uuid *user_id, struct store_session *out, size_t max,
                               size_t *count);
+
+/* Inside a transaction; *ended counts those that were live. */
+MUST_USE enum err sqlite_end_all(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                                 const struct uuid *user_id, const char *reason, uint64_t *ended);
+
+/* ---- sqlite_operator.c ---- */
+enum err sqlite_find_user(struct store_conn *base, const struct store_user_name *name,
+                          struct store_user *out);
+enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
+                          const uint8_t *identity_digest, struct store_lock *out);
+enum err sqlite_unlock(struct store_conn *base, const struct uuid *tenant_id,
+                       const uint8_t *identity_digest, bool *locked);
+enum err sqlite_set_active(struct store_conn *base, const struct uuid *tenant_id,
+                           const struct uuid *user_id, bool active, struct store_ended *out);
+enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
+                            const struct uuid *user_id, const uint8_t *identity_digest,
+                            uint64_t *ended);
+enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
+                               const char *reason, struct store_revoked *out);
 
 /* ---- binding and reading; columns and parameters count as SQLite counts them ---- */
 static inline void sqlite_bind_id(sqlite3_stmt *st, int at, const struct uuid *id)

@@ -21,7 +21,7 @@ static void read_session(sqlite3_stmt *st, struct store_session *out)
 
 struct found {
     bool exists;
-    bool revoked;
+    bool revoked; /* or its account is not active */
     bool digest_matches;
 };
 
@@ -45,7 +45,7 @@ static enum err find(struct sqlite_conn *conn, const struct store_rotation *r,
             memcpy(out->sealed, sqlite3_column_blob(st, 10), (size_t)n);
             out->sealed_len = (size_t)n;
         }
-        found->revoked = sqlite3_column_type(st, 11) != SQLITE_NULL;
+        found->revoked = sqlite3_column_int(st, 11) != 0;
     }
     while (row)
         TRY(sqlite_step(conn, st, &row));
@@ -153,19 +153,31 @@ enum err sqlite_end_session(struct store_conn *base, const struct uuid *session_
     return sqlite_end(conn, end_session(conn, session_id, tenant_id, user_id, reason));
 }
 
-enum err sqlite_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
-                             const struct uuid *user_id, const char *reason, uint64_t *ended)
+enum err sqlite_end_all(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                        const struct uuid *user_id, const char *reason, uint64_t *ended)
 {
-    struct sqlite_conn *conn = (struct sqlite_conn *)base;
-    TRY(sqlite_begin(conn));
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_END_ALL);
     sqlite3_bind_int64(st, 1, clock_unix_ms());
     sqlite_bind_id(st, 2, tenant_id);
     sqlite_bind_id(st, 3, user_id);
     sqlite_bind_str(st, 4, reason);
-    int64_t changes = 0;
-    TRY(sqlite_end(conn, sqlite_run(conn, st, &changes)));
-    *ended = (uint64_t)changes;
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    for (*ended = 0; row;) {
+        *ended += sqlite3_column_int(st, 0) != 0;
+        TRY(sqlite_step(conn, st, &row));
+    }
+    return OK;
+}
+
+enum err sqlite_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
+                             const struct uuid *user_id, const char *reason, uint64_t *ended)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    uint64_t n = 0;
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, sqlite_end_all(conn, tenant_id, user_id, reason, &n)));
+    *ended = n;
     return OK;
 }
 

@@ -168,3 +168,41 @@ enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_
 {
     return told(conn, conn->store->ops->list_sessions(conn, tenant_id, user_id, out, max, count));
 }
+
+enum err store_find_user(struct store_conn *conn, const struct store_user_name *name,
+                         struct store_user *out)
+{
+    return told(conn, conn->store->ops->find_user(conn, name, out));
+}
+
+enum err store_find_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                         const uint8_t identity_digest[STORE_DIGEST_LEN], struct store_lock *out)
+{
+    return told(conn, conn->store->ops->find_lock(conn, tenant_id, identity_digest, out));
+}
+
+enum err store_unlock(struct store_conn *conn, const struct uuid *tenant_id,
+                      const uint8_t identity_digest[STORE_DIGEST_LEN], bool *locked)
+{
+    return told(conn, conn->store->ops->unlock(conn, tenant_id, identity_digest, locked));
+}
+
+enum err store_set_active(struct store_conn *conn, const struct uuid *tenant_id,
+                          const struct uuid *user_id, bool active, struct store_ended *out)
+{
+    return told(conn, conn->store->ops->set_active(conn, tenant_id, user_id, active, out));
+}
+
+enum err store_delete_user(struct store_conn *conn, const struct uuid *tenant_id,
+                           const struct uuid *user_id,
+                           const uint8_t identity_digest[STORE_DIGEST_LEN], uint64_t *ended)
+{
+    return told(conn,
+                conn->store->ops->delete_user(conn, tenant_id, user_id, identity_digest, ended));
+}
+
+enum err store_revoke_session(struct store_conn *conn, const struct uuid *session_id,
+                              const char *reason, struct store_revoked *out)
+{
+    return told(conn, conn->store->ops->revoke_session(conn, session_id, reason, out));
+}

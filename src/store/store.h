@@ -167,7 +167,7 @@ enum store_rotated {
     STORE_RETRIED,  /* was rotated within the leeway: sealed holds the successor of that time */
     STORE_REPLAYED, /* was spent before: the session has just been ended */
     STORE_EXPIRED,
-    STORE_REVOKED,
+    STORE_REVOKED, /* or the account is not active */
     STORE_UNKNOWN, /* no such session, or not a token of its chain */
 };
 
@@ -213,5 +213,70 @@ MUST_USE enum err store_end_sessions(struct store_conn *conn, const struct uuid 
 MUST_USE enum err store_list_sessions(struct store_conn *conn, const struct uuid *tenant_id,
                                       const struct uuid *user_id, struct store_session *out,
                                       size_t max, size_t *count);
+
+/* ---- what operators do; ERR_NOT_FOUND if there is no such user or session ---- */
+struct store_user_name {
+    struct uuid tenant_id;
+    const struct uuid *user_id; /* this or the other; NULL if not known */
+    const char *email;          /* canonical */
+};
+
+struct store_user {
+    struct uuid tenant_id;
+    struct uuid user_id;
+    char email[STORE_EMAIL_MAX + 1];
+    char password_hash[STORE_HASH_MAX + 1];
+    bool active;
+    int64_t created_at;
+    int64_t updated_at;
+    uint64_t live_sessions;
+};
+
+MUST_USE enum err store_find_user(struct store_conn *conn, const struct store_user_name *name,
+                                  struct store_user *out);
+
+struct store_lock {
+    int64_t failures;          /* 0: none are remembered; the others are then 0 too */
+    int64_t window_started_at; /* of the first of them */
+    int64_t locked_until;      /* 0 if they are too few; may lie in the past */
+    int64_t now;
+};
+
+/* The failed logins of an identity, whether or not such an account exists. */
+MUST_USE enum err store_find_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                                  const uint8_t identity_digest[STORE_DIGEST_LEN],
+                                  struct store_lock *out);
+
+/* Forgets them. *locked tells whether they locked. */
+MUST_USE enum err store_unlock(struct store_conn *conn, const struct uuid *tenant_id,
+                               const uint8_t identity_digest[STORE_DIGEST_LEN], bool *locked);
+
+struct store_ended {
+    bool changed;   /* false: it was so before */
+    uint64_t ended; /* live sessions that are no more */
+};
+
+/* Lets the user log in, or not: then all sessions end with the reason account_disabled, and no
+ * login that is under way opens another. */
+MUST_USE enum err store_set_active(struct store_conn *conn, const struct uuid *tenant_id,
+                                   const struct uuid *user_id, bool active,
+                                   struct store_ended *out);
+
+/* Removes credential, sessions, failed logins and idempotency keys. No login that is under way
+ * leaves anything behind. */
+MUST_USE enum err store_delete_user(struct store_conn *conn, const struct uuid *tenant_id,
+                                    const struct uuid *user_id,
+                                    const uint8_t identity_digest[STORE_DIGEST_LEN],
+                                    uint64_t *ended);
+
+struct store_revoked {
+    struct uuid tenant_id;
+    struct uuid user_id;
+    bool changed; /* false: it had ended before */
+};
+
+/* Ends one session, whoever's it is. */
+MUST_USE enum err store_revoke_session(struct store_conn *conn, const struct uuid *session_id,
+                                       const char *reason, struct store_revoked *out);
 
 #endif

@@ -56,7 +56,6 @@ TEST(networks_contain_what_lies_within_them)
         {"10.0.0.0/8", "::ffff:10.9.9.9", true},
         {"10.0.0.0/8, 192.168.0.0/16 ,\t::1", "::1", true},
         {"10.0.0.0/8, 192.168.0.0/16 ,\t::1", "192.168.1.1", true},
-        {"10.0.0.0/8,", "10.0.0.1", true},
         {"", "10.0.0.1", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -105,15 +104,23 @@ TEST(what_is_no_network_is_refused)
     }
 }
 
+TEST(a_list_has_no_empty_entries)
+{
+    struct ip_networks nets;
+    assert_err(ip_networks_parse("10.0.0.0/8,", &nets), ERR_MALFORMED);
+    assert_err(ip_networks_parse(",10.0.0.0/8", &nets), ERR_MALFORMED);
+    assert_err(ip_networks_parse("10.0.0.0/8,,::1", &nets), ERR_MALFORMED);
+}
+
 TEST(there_are_at_most_sixty_four_networks)
 {
     char in[IP_NETWORKS_MAX * 10 + 10] = "";
     struct ip_networks nets;
     for (unsigned i = 0; i < IP_NETWORKS_MAX; i++)
-        strcat(in, "10.0.0.0,");
+        strcat(in, i > 0 ? ",10.0.0.0" : "10.0.0.0");
     assert_ok(ip_networks_parse(in, &nets));
     assert_int_equal(nets.count, IP_NETWORKS_MAX);
-    strcat(in, "10.0.0.0");
+    strcat(in, ",10.0.0.0");
     assert_err(ip_networks_parse(in, &nets), ERR_TOO_LARGE);
 }
 
@@ -275,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(networks_contain_what_lies_within_them),
         cmocka_unit_test(what_is_no_network_is_refused),
+        cmocka_unit_test(a_list_has_no_empty_entries),
         cmocka_unit_test(there_are_at_most_sixty_four_networks),
         cmocka_unit_test(addresses_come_from_sockets_and_are_shown_in_one_form),
         cmocka_unit_test(the_longest_address_fits),

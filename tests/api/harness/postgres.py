@@ -102,16 +102,10 @@ class Cluster:
             connection.close()
         return self.url(name)
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)  # "fast" shutdown
-            try:
-                self._process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(signal.SIGQUIT)
-                self._process.wait(timeout=20)
-            self._process = None
-
     def destroy(self) -> None:
-        self.stop()
+        """Without the last checkpoint: nobody will need the data."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=20)
+            self._process = None
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -1,0 +1,210 @@
+#include "commands_operator.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "commands.h"
+
+/* An operator can wait where a request cannot. */
+#define TIMEOUT_MS 10000
+
+/* ---- output ---- */
+
+bool operator_json(const struct operation *op)
+{
+    return (op->options.given & OPTION_JSON) != 0;
+}
+
+void operator_put_id(struct text *t, const char *key, const struct uuid *id)
+{
+    char s[UUID_LEN + 1];
+    uuid_format(id, s);
+    json_str(t, key, s);
+}
+
+void operator_put_time(struct text *t, const char *key, int64_t unix_ms)
+{
+    char s[CLOCK_RFC3339_LEN + 1];
+    clock_format_rfc3339(unix_ms, s);
+    json_str(t, key, s);
+}
+
+void operator_printable(const char *from, char *out, size_t cap)
+{
+    text_copy(out, cap, from, strlen(from));
+    for (char *p = out; *p != '\0'; p++)
+        if (*p < 0x20 || *p > 0x7e)
+            *p = '?';
+}
+
+int operator_failed(const struct operation *op, enum err e)
+{
+    fprintf(stderr, "watchword: %s: %s (%s)\n", store_kind(op->store), store_last_error(),
+            err_name(e));
+    return 1;
+}
+
+void operator_audit(struct log_line *line, const char *event, const char *message,
+                    const struct uuid *tenant_id, const struct uuid *user_id)
+{
+    char s[UUID_LEN + 1];
+    log_begin(line, LOG_INFO, event, message);
+    uuid_format(tenant_id, s);
+    log_str(line, "tenant_id", s);
+    if (user_id != NULL) {
+        uuid_format(user_id, s);
+        log_str(line, "user_id", s);
+    }
+    log_i64(line, "operator_uid", (int64_t)getuid());
+}
+
+/* ---- opening ---- */
+
+/* Only what concerns these commands has to be right. */
+static bool concerns(const char *name, bool needs_keys)
+{
+    static const char *const always[] = {"ENV", "DATA_DIR", "DATABASE_URL", "DATABASE_URL_FILE"};
+    for (size_t i = 0; i < ARRAY_LEN(always); i++)
+        if (strcmp(name, always[i]) == 0)
+            return true;
+    return needs_keys && strncmp(name, "SERVICE_SECRET", 14) == 0;
+}
+
+static bool configuration_ok(struct operation *op, bool needs_keys)
+{
+    bool ok = true;
+    if (needs_keys) {
+        boot_open(&op->config, false, &op->boot);
+        if (op->boot.keys == NULL && op->config.service_secret.len == 0 && !op->config.production)
+            config_problem(&op->config, "SERVICE_SECRET", "is required: set it as for the service");
+    }
+    for (unsigned i = 0; i < op->config.problem_count; i++) {
+        const struct config_problem *p = &op->config.problems[i];
+        if (!concerns(p->name, needs_keys))
+            continue;
+        fprintf(stderr, "watchword: %s %s\n", p->name, p->text);
+        ok = false;
+    }
+    return ok && (!needs_keys || op->boot.keys != NULL);
+}
+
+static bool version_ok(const struct operation *op)
+{
+    struct store_version version;
+    enum err e = store_read_version(op->store, &version);
+    if (e != OK)
+        return operator_failed(op, e) == 0;
+    if (version.database == version.program)
+        return true;
+    fprintf(stderr, "watchword: DATABASE_URL is at version %u of %u%s\n", version.database,
+            version.program,
+            version.database < version.program ? ": run watchword migrate"
+                                               : ": this program is too old for it");
+    return false;
+}
+
+static bool open_database(struct operation *op)
+{
+    unsigned timeout =
+        op->config.db_timeout_ms > TIMEOUT_MS ? op->config.db_timeout_ms : TIMEOUT_MS;
+    const struct store_config config = {(const char *)op->config.database_url.data, timeout};
+    if (store_open(&config, &op->store) != OK) {
+        fprintf(stderr, "watchword: DATABASE_URL must begin with sqlite:, postgres:// or "
+                        "postgresql://\n");
+        return false;
+    }
+    if (!version_ok(op))
+        return false;
+    enum err e = store_conn_open(op->store, &op->conn);
+    return e == OK || operator_failed(op, e) == 0;
+}
+
+static void operation_close(struct operation *op)
+{
+    store_conn_close(op->conn);
+    store_close(op->store);
+    boot_close(&op->boot);
+    config_close(&op->config);
+}
+
+/* ---- the user it is about ---- */
+
+static bool find_user(struct operation *op)
+{
+    const struct options *o = &op->options;
+    bool by_email = (o->given & OPTION_EMAIL) != 0;
+    const struct store_user_name name = {.tenant_id = o->tenant,
+                                         .user_id = by_email ? NULL : &o->user,
+                                         .email = by_email ? o->email : NULL};
+    enum err e = store_find_user(op->conn, &name, &op->user);
+    if (e == ERR_NOT_FOUND) {
+        fprintf(stderr, "watchword: %s: there is no such user in this tenant\n",
+                by_email ? "--email" : "--user");
+        return false;
+    }
+    if (e == OK && op->boot.keys != NULL)
+        e = identity_digest(op->boot.keys, &op->user.tenant_id, op->user.email, op->identity);
+    return e == OK || operator_failed(op, e) == 0;
+}
+
+/* ---- the question ---- */
+
+static bool may_ask(const struct operator_command *command, const struct options *options)
+{
+    if (command->destroys == NULL || (options->given & OPTION_YES) != 0 || isatty(STDIN_FILENO))
+        return true;
+    fprintf(stderr, "watchword: %s: --yes is needed where there is no terminal to ask on\n",
+            command->name);
+    return false;
+}
+
+static bool confirmed(const struct operator_command *command, const struct operation *op)
+{
+    char answer[16] = "";
+    if (command->destroys == NULL || (op->options.given & OPTION_YES) != 0)
+        return true;
+    fprintf(stderr, "This %s %s, with %llu live sessions. Type yes: ", command->destroys,
+            op->user.email, (unsigned long long)op->user.live_sessions);
+    if (fgets(answer, sizeof answer, stdin) != NULL && strcmp(answer, "yes\n") == 0)
+        return true;
+    fprintf(stderr, "watchword: nothing was done\n");
+    return false;
+}
+
+/* ---- running ---- */
+
+static int perform(const struct operator_command *command, struct operation *op)
+{
+    config_read(&op->config);
+    if (!configuration_ok(op, command->needs_keys) || !open_database(op))
+        return 1;
+    if ((command->options & OPTIONS_USER) != 0 && !find_user(op))
+        return 1;
+    return confirmed(command, op) ? command->run(op) : 1;
+}
+
+static int run(const struct operator_command *command, int argc, char **argv)
+{
+    struct operation op CLEANUP(operation_close) = {0};
+    if (!options_read(command->name, command->options, argc, argv, &op.options))
+        return 2;
+    return may_ask(command, &op.options) ? perform(command, &op) : 1;
+}
+
+int operator_main(const char *group, const struct operator_command *commands, size_t n, int argc,
+                  char **argv)
+{
+    size_t skip = strlen(group) + 1;
+    for (size_t i = 0; argc > 0 && i < n; i++)
+        if (strcmp(argv[0], commands[i].name + skip) == 0)
+            return run(&commands[i], argc - 1, argv + 1);
+    if (argc > 0)
+        fprintf(stderr, "watchword: unknown command: %s %s\n", group, argv[0]);
+    fprintf(stderr, "watchword: usage: watchword %s ", group);
+    for (size_t i = 0; i < n; i++)
+        fprintf(stderr, "%s%s", i > 0 ? "|" : "", commands[i].name + skip);
+    fprintf(stderr, " OPTIONS (watchword help lists them)\n");
+    return 2;
+}

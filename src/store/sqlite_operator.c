@@ -1,0 +1,219 @@
+/* sqlite_operator.c: what operators do to users and sessions, on SQLite. Every operation is a write
+ * transaction, so a login comes whole before it or whole after. */
+#include "base/clock.h"
+#include "store/sqlite.h"
+
+/* Whether the statement gives a row. */
+static enum err exists(struct sqlite_conn *conn, sqlite3_stmt *st, bool *found)
+{
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    *found = row;
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return OK;
+}
+
+static sqlite3_stmt *use_user(struct sqlite_conn *conn, enum sqlite_statement which,
+                              const struct uuid *tenant_id, const struct uuid *user_id)
+{
+    sqlite3_stmt *st = sqlite_use(conn, which);
+    sqlite_bind_id(st, 1, tenant_id);
+    sqlite_bind_id(st, 2, user_id);
+    return st;
+}
+
+static sqlite3_stmt *use_identity(struct sqlite_conn *conn, enum sqlite_statement which,
+                                  const struct uuid *tenant_id, const uint8_t *identity_digest)
+{
+    sqlite3_stmt *st = sqlite_use(conn, which);
+    sqlite_bind_id(st, 1, tenant_id);
+    sqlite_bind_digest(st, 2, identity_digest);
+    return st;
+}
+
+/* ---- looking ---- */
+
+static enum err find_user(struct sqlite_conn *conn, const struct store_user_name *name,
+                          struct store_user *out)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_USER_FIND);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite_bind_id(st, 2, &name->tenant_id);
+    if (name->email != NULL)
+        sqlite_bind_str(st, 3, name->email);
+    if (name->user_id != NULL)
+        sqlite_bind_id(st, 4, name->user_id);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    if (!row)
+        return ERR_NOT_FOUND;
+    out->tenant_id = name->tenant_id;
+    out->user_id = sqlite_column_id(st, 0);
+    sqlite_column_str(st, 1, out->email, sizeof out->email);
+    sqlite_column_str(st, 2, out->password_hash, sizeof out->password_hash);
+    out->active = sqlite3_column_int(st, 3) != 0;
+    out->created_at = sqlite3_column_int64(st, 4);
+    out->updated_at = sqlite3_column_int64(st, 5);
+    out->live_sessions = (uint64_t)sqlite3_column_int64(st, 6);
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return OK;
+}
+
+enum err sqlite_find_user(struct store_conn *base, const struct store_user_name *name,
+                          struct store_user *out)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_user user;
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, find_user(conn, name, &user)));
+    *out = user;
+    return OK;
+}
+
+static enum err find_lock(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                          const uint8_t *identity_digest, struct store_lock *out)
+{
+    sqlite3_stmt *st = use_identity(conn, SQ_THROTTLE_FIND, tenant_id, identity_digest);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    if (row) {
+        out->failures = sqlite3_column_int64(st, 0);
+        out->window_started_at = sqlite3_column_int64(st, 1);
+        out->locked_until = sqlite3_column_int64(st, 2); /* 0 for NULL */
+    }
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return OK;
+}
+
+enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
+                          const uint8_t *identity_digest, struct store_lock *out)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_lock lock = {.now = clock_unix_ms()};
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, find_lock(conn, tenant_id, identity_digest, &lock)));
+    *out = lock;
+    return OK;
+}
+
+/* ---- users ---- */
+
+static enum err unlock(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                       const uint8_t *identity_digest, struct store_lock *before)
+{
+    TRY(find_lock(conn, tenant_id, identity_digest, before));
+    return sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest),
+                      NULL);
+}
+
+enum err sqlite_unlock(struct store_conn *base, const struct uuid *tenant_id,
+                       const uint8_t *identity_digest, bool *locked)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_lock before = {.now = clock_unix_ms()};
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, unlock(conn, tenant_id, identity_digest, &before)));
+    *locked = before.locked_until > before.now;
+    return OK;
+}
+
+static enum err set_active(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                           const struct uuid *user_id, bool active, struct store_ended *out)
+{
+    bool found = false;
+    int64_t changes = 0;
+    uint64_t ended = 0;
+    TRY(exists(conn, use_user(conn, SQ_USER_EXISTS, tenant_id, user_id), &found));
+    if (!found)
+        return ERR_NOT_FOUND;
+    sqlite3_stmt *st = use_user(conn, SQ_USER_SET_STATUS, tenant_id, user_id);
+    sqlite_bind_str(st, 3, active ? "active" : "disabled");
+    sqlite3_bind_int64(st, 4, clock_unix_ms());
+    TRY(sqlite_run(conn, st, &changes));
+    if (!active)
+        TRY(sqlite_end_all(conn, tenant_id, user_id, "account_disabled", &ended));
+    *out = (struct store_ended){.changed = changes == 1, .ended = ended};
+    return OK;
+}
+
+enum err sqlite_set_active(struct store_conn *base, const struct uuid *tenant_id,
+                           const struct uuid *user_id, bool active, struct store_ended *out)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_ended result = {0};
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, set_active(conn, tenant_id, user_id, active, &result)));
+    *out = result;
+    return OK;
+}
+
+static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                            const struct uuid *user_id, const uint8_t *identity_digest,
+                            uint64_t *ended)
+{
+    int64_t changes = 0;
+    TRY(sqlite_run(conn, use_user(conn, SQ_USER_DELETE, tenant_id, user_id), &changes));
+    if (changes == 0)
+        return ERR_NOT_FOUND;
+    TRY(sqlite_end_all(conn, tenant_id, user_id, "account_deleted", ended)); /* counts them */
+    TRY(sqlite_run(conn, use_user(conn, SQ_SESSION_DELETE_ALL, tenant_id, user_id), NULL));
+    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_DELETE);
+    sqlite_bind_id(st, 1, user_id);
+    return sqlite_run(conn, st, NULL);
+}
+
+enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
+                            const struct uuid *user_id, const uint8_t *identity_digest,
+                            uint64_t *ended)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    uint64_t n = 0;
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, delete_user(conn, tenant_id, user_id, identity_digest, &n)));
+    *ended = n;
+    /* The write-ahead log still has the rows in its old pages. Whoever reads just now makes this
+     * wait for the next time the log begins anew. */
+    if (!conn->in_batch)
+        (void)sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return OK;
+}
+
+/* ---- sessions ---- */
+
+static enum err revoke_session(struct sqlite_conn *conn, const struct uuid *session_id,
+                               const char *reason, struct store_revoked *out)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_OWNER);
+    sqlite_bind_id(st, 1, session_id);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    if (!row)
+        return ERR_NOT_FOUND;
+    out->tenant_id = sqlite_column_id(st, 0);
+    out->user_id = sqlite_column_id(st, 1);
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    int64_t changes = 0;
+    st = sqlite_use(conn, SQ_SESSION_END);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite_bind_id(st, 2, session_id);
+    sqlite_bind_str(st, 3, reason);
+    TRY(sqlite_run(conn, st, &changes));
+    out->changed = changes == 1;
+    return OK;
+}
+
+enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
+                               const char *reason, struct store_revoked *out)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    struct store_revoked result = {0};
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, revoke_session(conn, session_id, reason, &result)));
+    *out = result;
+    return OK;
+}

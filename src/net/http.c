@@ -93,10 +93,20 @@ static enum MHD_Result see_line(void *arg, enum MHD_ValueKind kind, const char *
 
 /* ---- the life of a request ---- */
 
+/* It is with us again. */
+static void end_pending(struct http_request *request)
+{
+    if (!request->pending)
+        return;
+    request->pending = false;
+    atomic_fetch_sub(&request->server->in_flight, 1);
+}
+
 static void free_request(struct http_request *request)
 {
     if (request == NULL)
         return;
+    end_pending(request); /* the connection was reset: its answer never went out */
     request->server->config.handler.release(request);
     if (request->body != NULL) {
         secret_wipe(request->body, request->body_len);
@@ -221,10 +231,7 @@ static enum MHD_Result send_answer(struct http_request *request)
 {
     struct http_server *server = request->server;
     server->config.handler.finish(server->config.handler.arg, request);
-    if (request->pending) {
-        request->pending = false;
-        atomic_fetch_sub(&server->in_flight, 1);
-    }
+    end_pending(request);
     http_deadline_writing(request->connection);
     struct MHD_Response *response = make_response(request);
     if (response == NULL)

@@ -238,8 +238,8 @@ TEST(no_other_header_is_accepted_though_truly_signed)
         "{}",
         "",
         "null",
-        HEADER " x",
-        "\xef\xbb\xbf" HEADER,
+        (HEADER " x"),
+        ("\xef\xbb\xbf" HEADER),
     };
     for (size_t i = 0; i < ARRAY_LEN(headers); i++)
         if (forged(headers[i], GOOD_CLAIMS) != ERR_DENIED)

@@ -24,91 +24,74 @@ static inline unsigned place(unsigned n)
     return vector * 8 + (row / 2 & 1) * 4 + (row & 1) * 2 + (n & 1);
 }
 
-/* Four consecutive words of P, four times: an even vector and an odd one. */
-struct duo {
-    __m512i v[2];
+/* The state of P, four times: a is v0..v3, b v4..v7, c v8..v11, d v12..v15; even and odd. */
+struct state {
+    __m512i a[2];
+    __m512i b[2];
+    __m512i c[2];
+    __m512i d[2];
 };
 
-INLINE struct duo mul_add(struct duo x, struct duo y)
+/* For a step of GB: x += y + 2 * lower half of x * lower half of y, then z ^= x. */
+INLINE void step(__m512i x[2], const __m512i y[2], __m512i z[2])
 {
-    struct duo m;
+    __m512i product[2];
 
-    EACH m.v[i] = _mm512_mul_epu32(x.v[i], y.v[i]);
-    EACH x.v[i] = _mm512_add_epi64(x.v[i], y.v[i]);
-    EACH m.v[i] = _mm512_add_epi64(m.v[i], m.v[i]);
-    EACH x.v[i] = _mm512_add_epi64(x.v[i], m.v[i]);
-    return x;
-}
-
-/* (x ^ y) >>> bits, one function for each: the bits are an immediate operand. */
-INLINE struct duo xor_rotate32(struct duo x, struct duo y)
-{
-    EACH x.v[i] = _mm512_ror_epi64(_mm512_xor_si512(x.v[i], y.v[i]), 32);
-    return x;
-}
-
-INLINE struct duo xor_rotate24(struct duo x, struct duo y)
-{
-    EACH x.v[i] = _mm512_ror_epi64(_mm512_xor_si512(x.v[i], y.v[i]), 24);
-    return x;
-}
-
-INLINE struct duo xor_rotate16(struct duo x, struct duo y)
-{
-    EACH x.v[i] = _mm512_ror_epi64(_mm512_xor_si512(x.v[i], y.v[i]), 16);
-    return x;
-}
-
-INLINE struct duo xor_rotate63(struct duo x, struct duo y)
-{
-    EACH x.v[i] = _mm512_ror_epi64(_mm512_xor_si512(x.v[i], y.v[i]), 63);
-    return x;
+    EACH product[i] = _mm512_mul_epu32(x[i], y[i]);
+    EACH x[i] = _mm512_add_epi64(x[i], y[i]);
+    EACH product[i] = _mm512_add_epi64(product[i], product[i]);
+    EACH x[i] = _mm512_add_epi64(x[i], product[i]);
+    EACH z[i] = _mm512_xor_si512(z[i], x[i]);
 }
 
 /* GB of section 3.6 */
-INLINE void mix(struct duo *a, struct duo *b, struct duo *c, struct duo *d)
+INLINE void mix(struct state *s)
 {
-    *a = mul_add(*a, *b);
-    *d = xor_rotate32(*d, *a);
-    *c = mul_add(*c, *d);
-    *b = xor_rotate24(*b, *c);
-    *a = mul_add(*a, *b);
-    *d = xor_rotate16(*d, *a);
-    *c = mul_add(*c, *d);
-    *b = xor_rotate63(*b, *c);
+    step(s->a, s->b, s->d);
+    EACH s->d[i] = _mm512_ror_epi64(s->d[i], 32);
+    step(s->c, s->d, s->b);
+    EACH s->b[i] = _mm512_ror_epi64(s->b[i], 24);
+    step(s->a, s->b, s->d);
+    EACH s->d[i] = _mm512_ror_epi64(s->d[i], 16);
+    step(s->c, s->d, s->b);
+    EACH s->b[i] = _mm512_ror_epi64(s->b[i], 63);
 }
 
 /* Turns the words of each P by one place: (w0 w1)(w2 w3) becomes (w1 w2)(w3 w0). */
-INLINE struct duo turn_up(struct duo x)
+INLINE void turn_up(__m512i x[2])
 {
-    return (struct duo){
-        {_mm512_alignr_epi8(x.v[1], x.v[0], 8), _mm512_alignr_epi8(x.v[0], x.v[1], 8)}};
+    __m512i was = x[0];
+    x[0] = _mm512_alignr_epi8(x[1], was, 8);
+    x[1] = _mm512_alignr_epi8(was, x[1], 8);
 }
 
-/* By two: the vectors change places, which is a matter of names. */
-INLINE struct duo turn_half(struct duo x)
+/* And back, or by three: (w0 w1)(w2 w3) becomes (w3 w0)(w1 w2). */
+INLINE void turn_down(__m512i x[2])
 {
-    return (struct duo){{x.v[1], x.v[0]}};
+    __m512i was = x[0];
+    x[0] = _mm512_alignr_epi8(was, x[1], 8);
+    x[1] = _mm512_alignr_epi8(x[1], was, 8);
 }
 
-/* By three: (w0 w1)(w2 w3) becomes (w3 w0)(w1 w2). */
-INLINE struct duo turn_down(struct duo x)
+/* By two: the vectors change places. */
+INLINE void turn_half(__m512i x[2])
 {
-    return (struct duo){
-        {_mm512_alignr_epi8(x.v[0], x.v[1], 8), _mm512_alignr_epi8(x.v[1], x.v[0], 8)}};
+    __m512i was = x[0];
+    x[0] = x[1];
+    x[1] = was;
 }
 
 /* P of section 3.6, four times at once */
-INLINE void permute(struct duo *a, struct duo *b, struct duo *c, struct duo *d)
+INLINE void permute(struct state *s)
 {
-    mix(a, b, c, d);
-    *b = turn_up(*b);
-    *c = turn_half(*c);
-    *d = turn_down(*d);
-    mix(a, b, c, d);
-    *b = turn_down(*b);
-    *c = turn_half(*c);
-    *d = turn_up(*d);
+    mix(s);
+    turn_up(s->b);
+    turn_half(s->c);
+    turn_down(s->d);
+    mix(s);
+    turn_down(s->b);
+    turn_half(s->c);
+    turn_up(s->d);
 }
 
 INLINE __m512i *vector_at(struct argon2_block *b, unsigned vector)
@@ -122,105 +105,99 @@ INLINE __m512i load(const struct argon2_block *b, unsigned vector)
     return _mm512_load_si512(&b->word[(size_t)vector * 8]);
 }
 
-/* R = prev xor ref; dst takes it (adds it, with keep) for the end. */
-INLINE struct duo load_rows(struct argon2_block *dst, const struct argon2_block *prev,
-                            const struct argon2_block *ref, bool keep, unsigned vector)
+/* R = prev xor ref for one vector; dst takes it (adds it, with keep) for the end. */
+INLINE __m512i add_input(struct argon2_block *dst, const struct argon2_block *prev,
+                         const struct argon2_block *ref, bool keep, unsigned vector)
 {
-    struct duo r;
-
-    EACH
-    {
-        r.v[i] = _mm512_xor_si512(load(prev, vector + i), load(ref, vector + i));
-        __m512i *d = vector_at(dst, vector + i);
-        *d = keep ? _mm512_xor_si512(*d, r.v[i]) : r.v[i];
-    }
+    __m512i r = _mm512_xor_si512(load(prev, vector), load(ref, vector));
+    __m512i *d = vector_at(dst, vector);
+    *d = keep ? _mm512_xor_si512(*d, r) : r;
     return r;
 }
 
-INLINE void store_rows(struct argon2_block *work, struct duo x, unsigned vector)
+/* Permutes four rows of R into work; they begin at vector 0 or 8. */
+INLINE void permute_rows(struct argon2_block *restrict dst,
+                         const struct argon2_block *restrict prev,
+                         const struct argon2_block *restrict ref, bool keep,
+                         struct argon2_block *restrict work, unsigned vector)
 {
-    *vector_at(work, vector) = x.v[0];
-    *vector_at(work, vector + 1) = x.v[1];
+    struct state s;
+
+    EACH s.a[i] = add_input(dst, prev, ref, keep, vector + i);
+    EACH s.b[i] = add_input(dst, prev, ref, keep, vector + 2 + i);
+    EACH s.c[i] = add_input(dst, prev, ref, keep, vector + 4 + i);
+    EACH s.d[i] = add_input(dst, prev, ref, keep, vector + 6 + i);
+    permute(&s);
+    EACH *vector_at(work, vector + i) = s.a[i];
+    EACH *vector_at(work, vector + 2 + i) = s.b[i];
+    EACH *vector_at(work, vector + 4 + i) = s.c[i];
+    EACH *vector_at(work, vector + 6 + i) = s.d[i];
 }
 
-/* Permutes the four rows from vector 0 or 8 on into work. */
-INLINE void rows(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
-                 const struct argon2_block *restrict ref, bool keep,
-                 struct argon2_block *restrict work, unsigned vector)
+static void fill_begin(struct argon2_block *dst, const struct argon2_block *prev,
+                       const struct argon2_block *ref, bool keep, struct argon2_block *work)
 {
-    struct duo a = load_rows(dst, prev, ref, keep, vector);
-    struct duo b = load_rows(dst, prev, ref, keep, vector + 2);
-    struct duo c = load_rows(dst, prev, ref, keep, vector + 4);
-    struct duo d = load_rows(dst, prev, ref, keep, vector + 6);
-    permute(&a, &b, &c, &d);
-    store_rows(work, a, vector);
-    store_rows(work, b, vector + 2);
-    store_rows(work, c, vector + 4);
-    store_rows(work, d, vector + 6);
-}
-
-static void fill_begin(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
-                       const struct argon2_block *restrict ref, bool keep,
-                       struct argon2_block *restrict work)
-{
-    if (keep) {
-        rows(dst, prev, ref, true, work, 0);
-        rows(dst, prev, ref, true, work, 8);
-    } else {
-        rows(dst, prev, ref, false, work, 0);
-        rows(dst, prev, ref, false, work, 8);
+    for (unsigned vector = 0; vector < 16; vector += 8) {
+        if (keep)
+            permute_rows(dst, prev, ref, true, work, vector);
+        else
+            permute_rows(dst, prev, ref, false, work, vector);
     }
 }
 
 /*
- * The lanes of a shuffle: 0x44 is the lower halves of both operands, 0xee the upper; 0x11 and 0xbb
- * are the same with the lanes of each half swapped. The same shuffles lead back.
+ * From the order of rows to that of columns. The lanes of a shuffle: 0x44 is the lower halves of
+ * both operands, 0xee the upper; 0x11 and 0xbb are the same with the lanes of each half swapped.
  */
-INLINE void load_columns(const struct argon2_block *work, unsigned vector, struct duo *x,
-                         struct duo *y)
+INLINE void load_columns(const struct argon2_block *work, unsigned vector, __m512i upper[2],
+                         __m512i lower[2])
 {
-    __m512i left0 = load(work, vector), left1 = load(work, vector + 1);
-    __m512i right0 = load(work, vector + 2), right1 = load(work, vector + 3);
-    x->v[0] = _mm512_shuffle_i64x2(left0, right0, 0x44);
-    x->v[1] = _mm512_shuffle_i64x2(left1, right1, 0x11);
-    y->v[0] = _mm512_shuffle_i64x2(left0, right0, 0xee);
-    y->v[1] = _mm512_shuffle_i64x2(left1, right1, 0xbb);
+    __m512i even = load(work, vector), next_even = load(work, vector + 2);
+    __m512i odd = load(work, vector + 1), next_odd = load(work, vector + 3);
+
+    upper[0] = _mm512_shuffle_i64x2(even, next_even, 0x44);
+    upper[1] = _mm512_shuffle_i64x2(odd, next_odd, 0x11);
+    lower[0] = _mm512_shuffle_i64x2(even, next_even, 0xee);
+    lower[1] = _mm512_shuffle_i64x2(odd, next_odd, 0xbb);
 }
 
-INLINE void add(struct argon2_block *dst, unsigned vector, __m512i x)
+INLINE void add_output(struct argon2_block *dst, unsigned vector, __m512i x)
 {
-    *vector_at(dst, vector) = _mm512_xor_si512(*vector_at(dst, vector), x);
+    __m512i *d = vector_at(dst, vector);
+    *d = _mm512_xor_si512(*d, x);
 }
 
-INLINE void add_columns(struct argon2_block *dst, unsigned vector, struct duo x, struct duo y)
+/* The same shuffles lead back. */
+INLINE void add_columns(struct argon2_block *dst, unsigned vector, const __m512i upper[2],
+                        const __m512i lower[2])
 {
-    add(dst, vector, _mm512_shuffle_i64x2(x.v[0], y.v[0], 0x44));
-    add(dst, vector + 1, _mm512_shuffle_i64x2(x.v[1], y.v[1], 0x11));
-    add(dst, vector + 2, _mm512_shuffle_i64x2(x.v[0], y.v[0], 0xee));
-    add(dst, vector + 3, _mm512_shuffle_i64x2(x.v[1], y.v[1], 0xbb));
+    add_output(dst, vector, _mm512_shuffle_i64x2(upper[0], lower[0], 0x44));
+    add_output(dst, vector + 1, _mm512_shuffle_i64x2(upper[1], lower[1], 0x11));
+    add_output(dst, vector + 2, _mm512_shuffle_i64x2(upper[0], lower[0], 0xee));
+    add_output(dst, vector + 3, _mm512_shuffle_i64x2(upper[1], lower[1], 0xbb));
 }
 
-/* Permutes the four columns from vector 0 or 4 on and adds them to dst. */
-INLINE void columns(struct argon2_block *restrict dst, const struct argon2_block *restrict work,
-                    unsigned vector)
+/* Permutes four columns of work and adds them to dst; they begin at vector 0 or 4. */
+INLINE void permute_columns(struct argon2_block *restrict dst,
+                            const struct argon2_block *restrict work, unsigned vector)
 {
-    struct duo a, b, c, d;
+    struct state s;
 
-    load_columns(work, vector, &a, &b);
-    load_columns(work, vector + 8, &c, &d);
-    permute(&a, &b, &c, &d);
-    add_columns(dst, vector, a, b);
-    add_columns(dst, vector + 8, c, d);
+    load_columns(work, vector, s.a, s.b);
+    load_columns(work, vector + 8, s.c, s.d);
+    permute(&s);
+    add_columns(dst, vector, s.a, s.b);
+    add_columns(dst, vector + 8, s.c, s.d);
 }
 
 static void fill_left(struct argon2_block *dst, const struct argon2_block *work)
 {
-    columns(dst, work, 0);
+    permute_columns(dst, work, 0);
 }
 
 static void fill_right(struct argon2_block *dst, const struct argon2_block *work)
 {
-    columns(dst, work, 4);
+    permute_columns(dst, work, 4);
 }
 
 #include "auth/argon2_walk.h"

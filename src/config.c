@@ -171,7 +171,8 @@ static void read_environment(struct config *c)
         if (strncmp(*e, "WATCHWORD_", 10) != 0)
             continue;
 #ifdef WW_FAILPOINTS
-        if (strncmp(*e, "WATCHWORD_FAIL_AT=", 18) == 0)
+        if (strncmp(*e, "WATCHWORD_FAIL_AT=", 18) == 0 ||
+            strncmp(*e, "WATCHWORD_WITHOUT=", 18) == 0)
             continue;
 #endif
         config_problem(c, "WATCHWORD_*", "%.*s is not a setting", (int)strcspn(*e, "="), *e);

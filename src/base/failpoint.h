@@ -18,8 +18,11 @@
         if (ww_at != NULL && strcmp(ww_at, (name)) == 0)                                           \
             raise(SIGKILL);                                                                        \
     } while (0)
+#define WITHOUT(defence)                                                                           \
+    (getenv("WATCHWORD_WITHOUT") != NULL && strcmp(getenv("WATCHWORD_WITHOUT"), (defence)) == 0)
 #else
 #define FAILPOINT(name) ((void)0)
+#define WITHOUT(defence) 0
 #endif
 
 #endif

@@ -19,6 +19,7 @@
 #include "net/limiter.h"
 #include "net/metrics.h"
 #include "service/outcome.h"
+#include "service/pace.h"
 #include "service/service.h"
 
 struct call;
@@ -152,6 +153,7 @@ struct service {
     struct lane *lanes[LANES];
     struct limiter *limiter;
     struct probe *probe;
+    struct pace pace;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
     atomic_size_t hash_memory; /* bytes of the arenas */
     unsigned hash_threads;
@@ -170,6 +172,18 @@ MUST_USE enum err flow_open(struct service *service);
 /* Waits until the memory for hashing is there. */
 MUST_USE enum err flow_wait_open(struct service *service);
 void flow_close(struct service *service);
+
+/* ---- between flow.c and flow_hash.c ---- */
+#define LANE_CAPACITY 4096
+struct call *flow_call(struct lane_job *job);
+const struct step *flow_step(const struct call *call);
+/* The step has run: on to the next, or to the end. */
+void flow_go_on(struct call *call, enum flow verdict);
+/* The answer is set: undo what must be, then back to the network thread. */
+void flow_end(struct call *call);
+void flow_drop(void *arg, struct lane_job *job, enum lane_drop why);
+bool flow_gone(const struct lane_job *job);
+MUST_USE enum err flow_hash_open(struct service *service);
 
 /* Issues call->access_token. */
 MUST_USE enum err call_issue(struct call *call, struct signer *signer,

@@ -15,27 +15,18 @@
 
 #define SIGN_TIMEOUT_NS (10 * NS_PER_SECOND)
 #define UNDO_TIMEOUT_NS (10 * NS_PER_SECOND)
-#define LANE_CAPACITY 4096
-#define HASH_FLOWS 256
-#define HASH_NICE 10
 
 /* What a job takes, until the lane has seen some: a database round trip with its fsync, one RSA
- * signature, and for a hash half a nanosecond a byte filled, which is slower than most machines. */
+ * signature. */
 #define DB_GUESS_NS (2 * NS_PER_MS)
 #define SIGN_GUESS_NS NS_PER_MS
-static uint64_t hash_guess_ns(const struct argon2_params *params)
-{
-    return (uint64_t)params->memory_kib * 1024 * params->iterations / 2;
-}
 
-static void advance(struct call *call);
-
-static struct call *call_of_job(struct lane_job *job)
+struct call *flow_call(struct lane_job *job)
 {
     return call_of((struct http_request *)job);
 }
 
-static const struct step *step_of(const struct call *call)
+const struct step *flow_step(const struct call *call)
 {
     return call->step < STEPS_MAX ? &call->route->steps[call->step] : NULL;
 }
@@ -91,7 +82,7 @@ static enum err push(struct call *call, enum lane_id lane)
 }
 
 /* The answer is set. What has to be undone goes first; then back to the network thread. */
-static void end(struct call *call)
+void flow_end(struct call *call)
 {
     if (call->hash_place) {
         call->http->job.admitted = true;
@@ -109,15 +100,15 @@ static void end(struct call *call)
 static void advance(struct call *call)
 {
     for (;; call->step++) {
-        const struct step *step = step_of(call);
+        const struct step *step = flow_step(call);
         if (!is_step(step)) {
-            end(call);
+            flow_end(call);
             return;
         }
         if (step->lane == LANE_HASH) {
             call->hash_job = NULL;
             if (step->hash_begin(call, &call->hash_job) == FLOW_DONE) {
-                end(call);
+                flow_end(call);
                 return;
             }
             if (call->hash_job == NULL)
@@ -127,16 +118,16 @@ static void advance(struct call *call)
             return;
         if (!step->optional) {
             answer_shed(call, step->lane);
-            end(call);
+            flow_end(call);
             return;
         }
     }
 }
 
-static void go_on(struct call *call, enum flow verdict)
+void flow_go_on(struct call *call, enum flow verdict)
 {
     if (verdict == FLOW_DONE) {
-        end(call);
+        flow_end(call);
         return;
     }
     call->step++;
@@ -175,28 +166,28 @@ enum http_verdict flow_start(struct call *call)
 
 /* ---- what the lanes call ---- */
 
-static bool gone(const struct lane_job *job)
+bool flow_gone(const struct lane_job *job)
 {
     const struct http_request *request = (const struct http_request *)job;
     return !call_of(request)->undoing && http_client_gone(request);
 }
 
-static void drop(void *arg, struct lane_job *job, enum lane_drop why)
+void flow_drop(void *arg, struct lane_job *job, enum lane_drop why)
 {
     (void)why;
-    struct call *call = call_of_job(job);
+    struct call *call = flow_call(job);
     (void)arg;
     if (call->undoing) { /* the attempt stays counted */
         http_resume(call->http);
         return;
     }
-    const struct step *step = step_of(call);
+    const struct step *step = flow_step(call);
     if (step->optional) {
-        go_on(call, FLOW_NEXT);
+        flow_go_on(call, FLOW_NEXT);
         return;
     }
     answer_shed(call, step->lane);
-    end(call);
+    flow_end(call);
 }
 
 /* ---- DB lane ---- */
@@ -219,7 +210,7 @@ static void db_run_one(struct call *call, struct store_conn *conn)
     if (call->undoing)
         call->undo(call, conn);
     else
-        call->verdict = step_of(call)->db(call, conn);
+        call->verdict = flow_step(call)->db(call, conn);
 }
 
 /* The transaction did not happen: whatever the step answered is not true. */
@@ -253,111 +244,16 @@ static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
     struct store_conn *conn = context;
     enum err e = store_batch_begin(conn);
     for (unsigned i = 0; e == OK && i < n; i++)
-        db_run_one(call_of_job(jobs[i]), conn);
+        db_run_one(flow_call(jobs[i]), conn);
     if (e == OK)
         e = store_batch_end(conn);
     for (unsigned i = 0; i < n; i++) {
-        struct call *call = call_of_job(jobs[i]);
+        struct call *call = flow_call(jobs[i]);
         if (e != OK)
             db_failed(call);
         else
             failpoint_committed(call);
-        go_on(call, call->verdict);
-    }
-}
-
-/* ---- HASH lane ---- */
-
-struct hash_thread {
-    struct argon2_arena *arena;
-    uint32_t memory_kib; /* of one slot */
-    unsigned slots;
-};
-
-static enum err hash_open(void *arg, unsigned index, void **context)
-{
-    struct service *service = arg;
-    const struct service_config *c = &service->config;
-    struct hash_thread *thread = calloc(1, sizeof *thread);
-    if (thread == NULL)
-        return ERR_INTERNAL;
-    /* Touching the memory keeps the kernel's map of this process busy; the listeners go first. */
-    while (sem_wait(&service->listening) != 0)
-        ;
-    /* The permits, spread over the threads: one or two each. */
-    unsigned threads = service->hash_threads;
-    thread->slots = c->hash_permits * (index + 1) / threads - c->hash_permits * index / threads;
-    enum err e = argon2_arena_open(c->password->params.memory_kib, thread->slots, &thread->arena);
-    if (e != OK) {
-        free(thread);
-        return e;
-    }
-    atomic_fetch_add(&service->hash_memory, argon2_arena_bytes(thread->arena));
-    thread->memory_kib = c->password->params.memory_kib;
-    *context = thread;
-    return OK;
-}
-
-static void hash_close(void *context)
-{
-    struct hash_thread *thread = context;
-    argon2_arena_close(thread->arena);
-    free(thread);
-}
-
-static void hash_idle(void *context)
-{
-    struct hash_thread *thread = context;
-    argon2_arena_wipe(thread->arena);
-}
-
-static void hash_finish(struct call *call, enum err e, uint64_t ns)
-{
-    if (call->hash_ns == 0)
-        call->hash_ns = ns;
-    if (e != OK) {
-        answer_fault(call, e, "password hash");
-        end(call);
-        return;
-    }
-    go_on(call, step_of(call)->hash_end(call));
-}
-
-/* A hash of dearer times than these (ARGON_MEMORY_KB was lowered, or differs between instances)
- * gets memory for this once; password_verify_begin has judged that it is not too much. */
-static enum err hash_dearer(const struct argon2_job *job)
-{
-    struct argon2_arena *arena = NULL;
-    TRY(argon2_arena_open(job->params.memory_kib, 1, &arena));
-    enum err e = argon2id_hash(arena, job);
-    argon2_arena_close(arena);
-    return e;
-}
-
-static bool fits(const struct hash_thread *thread, const struct call *call)
-{
-    return call->hash_job->params.memory_kib <= thread->memory_kib;
-}
-
-static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
-{
-    (void)arg;
-    struct hash_thread *thread = context;
-    struct call *a = call_of_job(jobs[0]), *b = n == 2 ? call_of_job(jobs[1]) : NULL;
-    uint64_t begin = clock_mono_ns();
-    if (b != NULL && thread->slots == 2 && fits(thread, a) && fits(thread, b)) {
-        enum err e = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
-        uint64_t ns = clock_mono_ns() - begin;
-        hash_finish(a, e, ns);
-        hash_finish(b, e, ns);
-        return;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        struct call *call = call_of_job(jobs[i]);
-        begin = clock_mono_ns();
-        enum err e = fits(thread, call) ? argon2id_hash(thread->arena, call->hash_job)
-                                        : hash_dearer(call->hash_job);
-        hash_finish(call, e, clock_mono_ns() - begin);
+        flow_go_on(call, call->verdict);
     }
 }
 
@@ -379,8 +275,8 @@ static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned 
 {
     (void)arg;
     for (unsigned i = 0; i < n; i++) {
-        struct call *call = call_of_job(jobs[i]);
-        go_on(call, step_of(call)->sign(call, context));
+        struct call *call = flow_call(jobs[i]);
+        flow_go_on(call, flow_step(call)->sign(call, context));
     }
 }
 
@@ -400,36 +296,10 @@ static enum err open_db_lane(struct service *service)
         .thread_open = db_open,
         .thread_close = db_close,
         .run = db_run,
-        .drop = drop,
-        .gone = gone,
+        .drop = flow_drop,
+        .gone = flow_gone,
     };
     return lane_open(&config, &service->lanes[LANE_DB]);
-}
-
-/* One thread for each permit as long as there are cores for them; then two permits to a thread,
- * which hashes them as a pair. */
-static enum err open_hash_lane(struct service *service)
-{
-    unsigned permits = service->config.hash_permits;
-    unsigned threads = permits < service->config.cores ? permits : service->config.cores;
-    service->hash_threads = threads > (permits + 1) / 2 ? threads : (permits + 1) / 2;
-    struct lane_config config = {
-        .name = "hash",
-        .first_guess_ns = hash_guess_ns(&service->config.password->params),
-        .threads = service->hash_threads,
-        .batch = 2,
-        .capacity = LANE_CAPACITY,
-        .flows = HASH_FLOWS,
-        .nice = HASH_NICE,
-        .arg = service,
-        .thread_open = hash_open,
-        .thread_close = hash_close,
-        .run = hash_run,
-        .drop = drop,
-        .gone = gone,
-        .idle = hash_idle,
-    };
-    return lane_open(&config, &service->lanes[LANE_HASH]);
 }
 
 static enum err open_sign_lane(struct service *service)
@@ -445,15 +315,15 @@ static enum err open_sign_lane(struct service *service)
         .thread_open = sign_open,
         .thread_close = sign_close,
         .run = sign_run,
-        .drop = drop,
-        .gone = gone,
+        .drop = flow_drop,
+        .gone = flow_gone,
     };
     return lane_open(&config, &service->lanes[LANE_SIGN]);
 }
 
 enum err flow_open(struct service *service)
 {
-    TRY(open_hash_lane(service));
+    TRY(flow_hash_open(service));
     TRY(open_sign_lane(service));
     TRY(open_db_lane(service));
     TRY(lane_wait_open(service->lanes[LANE_SIGN]));

@@ -42,6 +42,7 @@ enum err service_open(const struct service_config *config, struct service **out)
         return ERR_INTERNAL;
     service->config = *config;
     sem_init(&service->listening, 0, 0);
+    pace_open(&service->pace);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     prepare_etag(service);
@@ -71,6 +72,7 @@ void service_close(struct service *service)
     flow_close(service);
     limiter_close(service->limiter);
     metrics_close_service(service);
+    pace_close(&service->pace);
     sem_destroy(&service->listening);
     free(service);
 }

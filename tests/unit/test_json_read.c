@@ -73,7 +73,7 @@ TEST(a_nul_is_refused_in_every_spelling)
     refused("{\"a\\u0000\":1}", strlen("{\"a\\u0000\":1}"));
     refused("{\"a\":\"x\0y\"}", 11);
     refused("{\"a\":1\0}", 8);
-    refused("{\"a\":[true\0,-0\0]}", 19);
+    refused("{\"a\":[true\0,-0\0]}", 17);
     refused("{\0}", 3);
 }
 

@@ -35,7 +35,7 @@ const char *argon2_backend_name(enum argon2_backend backend)
 enum err argon2_backend_from_name(const char *name, enum argon2_backend *out)
 {
     for (unsigned i = 0; i < ARGON2_BACKENDS; i++) {
-        if (strcmp(name, NAMES[i]) == 0) {
+        if (strcmp(name, NAMES[i]) == 0) { /* lint: public */
             *out = (enum argon2_backend)i;
             return OK;
         }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/secret.h"
+
 #define TAG_BYTES 32u
 #define ANSWERS 4u
 
@@ -63,12 +65,12 @@ static enum err ask(struct argon2_arena *arena, const struct answer *a, const st
     struct argon2_job job_b = question(b, passwords[1], tags[1]);
 
     TRY(argon2id_hash(arena, &job_a));
-    if (memcmp(tags[0], a->tag, TAG_BYTES) != 0)
+    if (!ct_equal(tags[0], a->tag, TAG_BYTES))
         return ERR_INTERNAL;
 
     memset(tags, 0, sizeof(tags));
     TRY(argon2id_hash_pair(arena, &job_a, &job_b));
-    if (memcmp(tags[0], a->tag, TAG_BYTES) != 0 || memcmp(tags[1], b->tag, TAG_BYTES) != 0)
+    if (!ct_equal(tags[0], a->tag, TAG_BYTES) || !ct_equal(tags[1], b->tag, TAG_BYTES))
         return ERR_INTERNAL;
     return OK;
 }

@@ -1,7 +1,8 @@
 /*
  * sqlite.c: connection, transactions and migrations of the SQLite store. WAL with synchronous=FULL:
- * what was answered survives a power cut. secure_delete: what was deleted is overwritten. The
- * operations are in sqlite_login.c, sqlite_sessions.c and sqlite_operator.c.
+ * what was answered survives a power cut. secure_delete: what was deleted is overwritten, but for
+ * copies that a page split may have left in unused space. The operations are in sqlite_login.c,
+ * sqlite_sessions.c and sqlite_operator.c.
  */
 #include "store/sqlite.h"
 

@@ -1,0 +1,1 @@
+"""What the attacks share: sizes, statistics, floods, and proxies."""

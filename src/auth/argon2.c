@@ -53,7 +53,7 @@ static bool available(enum argon2_backend backend)
     return backend == ARGON2_LIBARGON2 || (OPS[backend] != NULL && OPS[backend]->supported());
 }
 
-enum err argon2_init(enum argon2_backend wanted)
+enum err argon2_choose(enum argon2_backend wanted)
 {
     static const enum argon2_backend best_first[] = {ARGON2_AVX512, ARGON2_AVX2, ARGON2_PORTABLE};
 
@@ -62,11 +62,16 @@ enum err argon2_init(enum argon2_backend wanted)
     for (unsigned i = 0; wanted == ARGON2_AUTO && i < ARRAY_LEN(best_first); i++)
         if (available(best_first[i]))
             wanted = best_first[i];
-
-    in_use = ARGON2_AUTO;
     if (!available(wanted))
         return ERR_INVALID;
     in_use = wanted;
+    return OK;
+}
+
+enum err argon2_init(enum argon2_backend wanted)
+{
+    in_use = ARGON2_AUTO;
+    TRY(argon2_choose(wanted));
     enum err e = argon2_selftest();
     if (e != OK)
         in_use = ARGON2_AUTO;

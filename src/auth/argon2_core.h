@@ -63,6 +63,12 @@ void argon2_arena_dirty(struct argon2_arena *arena, unsigned slot, uint32_t bloc
 MUST_USE enum err argon2_libargon2_hash(struct argon2_block *memory, uint32_t blocks,
                                         const struct argon2_job *job);
 
+/*
+ * argon2_init without the self-test, for fuzzing, which goes from one back end to the next with
+ * every input. On failure the back end in use stays.
+ */
+MUST_USE enum err argon2_choose(enum argon2_backend wanted);
+
 /* Known answers, with the back end now in use. */
 MUST_USE enum err argon2_selftest(void);
 

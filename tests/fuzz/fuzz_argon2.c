@@ -5,9 +5,9 @@
 
 #include <argon2.h>
 
-#include "auth/argon2.h"
+#include "auth/argon2_core.h"
 
-#define MEMORY_MAX 600u
+#define MEMORY_MAX 200u
 #define TAG_MAX 128u
 #define HEAD 9u
 
@@ -40,7 +40,7 @@ static bool read_input(const uint8_t *data, size_t size, struct input *in)
         .backend = (enum argon2_backend)(ARGON2_PORTABLE + head[0] % (ARGON2_BACKENDS - 1)),
         .job.params.parallelism = 1 + head[1] % 8u,
         .job.params.iterations = 1 + head[2] % 3u,
-        .job.params.memory_kib = head[3] * 2u + head[2] / 3u, /* too little is an input, too */
+        .job.params.memory_kib = head[1] % 8u * 8u + head[3] / 2u, /* at times too little */
         .job.password_len = head[4],
         .job.salt_len = head[5],
         .job.secret_len = head[6],
@@ -90,8 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(argon2_arena_open(MEMORY_MAX, 2, &arena) == OK);
     if (!read_input(data, size, &in))
         return 0;
-    if (argon2_backend_in_use() != in.backend && argon2_init(in.backend) != OK)
-        REQUIRE(argon2_init(ARGON2_AUTO) == OK); /* this machine lacks that one */
+    if (argon2_choose(in.backend) != OK)
+        REQUIRE(argon2_choose(ARGON2_AUTO) == OK); /* this machine lacks that one */
 
     struct argon2_job other = in.job;
     in.job.tag = single;

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 
 from . import ports
+from .orphans import dies_with_us
 
 BIN = Path(os.environ.get("WATCHWORD_PG_BIN", "/usr/lib/postgresql/15/bin"))
 HELP = (
@@ -70,7 +71,7 @@ class Cluster:
         with open(self.dir / "log", "ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment(), cwd=self.dir,
-                start_new_session=True, **self._as_user,
+                start_new_session=True, preexec_fn=dies_with_us(signal.SIGQUIT), **self._as_user,
             )
         self._wait_until_ready()
 

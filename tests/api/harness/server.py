@@ -14,6 +14,7 @@ import httpx
 
 from . import ports
 from .client import Client
+from .orphans import dies_with_us
 from .settings import (
     SANITIZER_MARKS,
     clean_environment,
@@ -142,6 +143,7 @@ class Server:
             self._process = subprocess.Popen(
                 [str(self.binary), "serve"], env=environment(self.settings),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                preexec_fn=dies_with_us(signal.SIGKILL),
             )
         if wait:
             self._wait_until_ready()

@@ -9,13 +9,14 @@
  * once, before there are threads; after it everything here may run in any number of threads, each
  * with its own arena.
  *
- * What stays in memory: the password and what is derived from it in small buffers (H0, the first
- * blocks' input, the last block) are overwritten before a hash returns. The arena keeps the blocks
- * of the last hash until the next one overwrites them, or argon2_arena_wipe does: wiping 64 MiB
- * costs a tenth of a hash, so it is left to a moment when the thread has nothing else to do. Those
- * blocks cannot be turned back into a password; they would let one who can read this process's
- * memory test guesses against a single block instead of a whole hash, which is why they are wiped
- * at all, and why the arena is never written to swap (mlock, where allowed) or to a core dump.
+ * What stays in memory: the password and what is derived from it in small buffers (H0, the bytes of
+ * the first blocks and of the last, the last blocks themselves) are overwritten before a hash
+ * returns. The arena keeps the other blocks until the next hash overwrites them or
+ * argon2_arena_wipe does; wiping costs a good part of a hash, so it is left to a moment when the
+ * thread has nothing else to do. Those blocks do not yield the password or the tag. Who can read
+ * this process's memory could use them to test guesses at the price of a few blocks instead of a
+ * whole hash; that is why they are wiped at all, and why the arena is kept from swap (mlock, where
+ * allowed) and core dumps, where they would outlive the process.
  */
 #ifndef WW_AUTH_ARGON2_H
 #define WW_AUTH_ARGON2_H

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "net/http_deadline.h"
 #include "net/http_framing.h"
+#include "net/http_layout.h"
 #include "net/http_origin.h"
 
 /* The header section, and the growing edge of the body, live in this. */
@@ -83,11 +84,18 @@ const char *http_query(const struct http_request *request, const char *name)
     return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
+struct seen {
+    struct http_framing framing;
+    struct http_layout layout;
+};
+
 static enum MHD_Result see_line(void *arg, enum MHD_ValueKind kind, const char *name,
                                 size_t name_len, const char *value, size_t value_len)
 {
     (void)kind;
-    http_framing_line(arg, name, name_len, value, value_len);
+    struct seen *seen = arg;
+    http_framing_line(&seen->framing, name, name_len, value, value_len);
+    http_layout_line(&seen->layout, name, name_len, value, value_len);
     return MHD_YES;
 }
 
@@ -119,6 +127,20 @@ static void free_request(struct http_request *request)
     free(request);
 }
 
+static void check_header_section(struct http_request *request, const char *url, const char *method,
+                                 const char *version)
+{
+    struct seen seen = {.layout = http_layout_begin(
+                            method, url, http_deadline_target_end(request->connection), version)};
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, see_line, &seen);
+    bool forgiving = MHD_VERSION < 0x00097600;
+    if (!http_framing_ok(&seen.framing, strcmp(version, "HTTP/1.1") == 0) ||
+        (forgiving && !http_layout_ok(&seen.layout)))
+        request->refusal = HTTP_REFUSE_FRAMING;
+    else if (seen.framing.length > DISCARD_MAX)
+        request->refusal = HTTP_REFUSE_TOO_LARGE;
+}
+
 static struct http_request *new_request(struct http_server *server,
                                         struct MHD_Connection *connection, const char *url,
                                         const char *method, const char *version)
@@ -139,12 +161,7 @@ static struct http_request *new_request(struct http_server *server,
     const char *agent = http_header(request, "User-Agent");
     if (agent != NULL)
         text_copy(request->user_agent, sizeof request->user_agent, agent, strlen(agent));
-    struct http_framing framing = {0};
-    MHD_get_connection_values_n(connection, MHD_HEADER_KIND, see_line, &framing);
-    if (!http_framing_ok(&framing, strcmp(version, "HTTP/1.1") == 0))
-        request->refusal = HTTP_REFUSE_FRAMING;
-    else if (framing.length > DISCARD_MAX)
-        request->refusal = HTTP_REFUSE_TOO_LARGE;
+    check_header_section(request, url, method, version);
     return request;
 }
 
@@ -291,8 +308,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
 static void *on_request_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {
     (void)arg;
-    (void)uri;
-    http_deadline_reading(connection);
+    http_deadline_reading(connection, uri + strlen(uri));
     return NULL;
 }
 

@@ -13,6 +13,7 @@ struct watched {
     struct http_deadlines *owner;
     int socket;
     atomic_uint_fast64_t end_ns; /* 0: none */
+    const char *target_end;
 };
 
 struct http_deadlines {
@@ -128,18 +129,31 @@ void http_deadline_connection(void *deadlines, struct MHD_Connection *connection
         drop(deadlines, socket_context);
 }
 
+static struct watched *watched_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 static void set_end(struct MHD_Connection *connection, bool limited)
 {
-    struct watched *w =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    struct watched *w = watched_of(connection);
     if (w != NULL)
         atomic_store_explicit(&w->end_ns, limited ? clock_mono_ns() + w->owner->limit_ns : 0,
                               memory_order_relaxed);
 }
 
-void http_deadline_reading(struct MHD_Connection *connection)
+void http_deadline_reading(struct MHD_Connection *connection, const char *target_end)
 {
+    struct watched *w = watched_of(connection);
+    if (w != NULL)
+        w->target_end = target_end;
     set_end(connection, true);
+}
+
+const char *http_deadline_target_end(struct MHD_Connection *connection)
+{
+    const struct watched *w = watched_of(connection);
+    return w != NULL ? w->target_end : NULL;
 }
 
 void http_deadline_busy(struct MHD_Connection *connection)

@@ -22,8 +22,10 @@ void http_deadlines_close(struct http_deadlines *deadlines);
 void http_deadline_connection(void *deadlines, struct MHD_Connection *connection,
                               void **socket_context, enum MHD_ConnectionNotificationCode code);
 
-/* The connection enters a phase. */
-void http_deadline_reading(struct MHD_Connection *connection);
+/* The connection enters a phase. The end of the request target, while it is still whole, is kept
+ * for http_layout. */
+void http_deadline_reading(struct MHD_Connection *connection, const char *target_end);
+const char *http_deadline_target_end(struct MHD_Connection *connection);
 void http_deadline_busy(struct MHD_Connection *connection); /* ours to end: no limit here */
 void http_deadline_writing(struct MHD_Connection *connection);
 void http_deadline_idle(struct MHD_Connection *connection);

@@ -26,6 +26,18 @@ static bool is_field_value(const char *s, size_t len)
     return true;
 }
 
+/* The characters of RFC 3986's authority without user information. */
+static bool is_host(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!alnum && (c == '\0' || strchr("-._~%!$&'()*+;=:[]", c) == NULL))
+            return false;
+    }
+    return len > 0;
+}
+
 static bool is_name(const char *name, size_t len, const char *wanted)
 {
     return strlen(wanted) == len && strncasecmp(name, wanted, len) == 0;
@@ -36,9 +48,11 @@ void http_framing_line(struct http_framing *framing, const char *name, size_t na
 {
     if (!is_token(name, name_len) || !is_field_value(value, value_len))
         framing->broken = true;
+    while (value_len > 0 && (value[value_len - 1] == ' ' || value[value_len - 1] == '\t'))
+        value_len--; /* optional white space is not part of the value */
     if (is_name(name, name_len, "Host")) {
         framing->hosts++;
-        if (value_len == 0 || memchr(value, ',', value_len) != NULL)
+        if (!is_host(value, value_len))
             framing->broken = true;
     } else if (is_name(name, name_len, "Content-Length")) {
         framing->lengths++;

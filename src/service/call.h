@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "net/limiter.h"
 #include "net/metrics.h"
+#include "service/gate.h"
 #include "service/outcome.h"
 #include "service/pace.h"
 #include "service/service.h"
@@ -113,7 +114,9 @@ struct call {
     /* ---- flow.c's ---- */
     struct argon2_job *hash_job;
     bool hash_place; /* admitted to the HASH lane, not pushed yet */
-    bool undoing;    /* on its way through the DB lane for undo */
+    bool gated;      /* set by begin: one of few at once that share gate_key */
+    uint32_t gate_key;
+    bool undoing; /* on its way through the DB lane for undo */
     enum flow verdict;
 
     /* Puts right in the database what must be, before the answer goes out. */
@@ -154,6 +157,7 @@ struct service {
     struct limiter *limiter;
     struct probe *probe;
     struct pace pace;
+    struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
     atomic_size_t hash_memory; /* bytes of the arenas */
     unsigned hash_threads;

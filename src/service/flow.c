@@ -57,6 +57,8 @@ static void answer_shed(struct call *call, enum lane_id lane)
 
 /* ---- moving ---- */
 
+static void advance(struct call *call);
+
 static uint64_t start_by(const struct call *call, enum lane_id lane)
 {
     const struct service_settings *s = &call->service->config.settings;
@@ -82,6 +84,18 @@ static enum err push(struct call *call, enum lane_id lane)
 }
 
 /* The answer is set. What has to be undone goes first; then back to the network thread. */
+/* Back to the network thread; and if others wait for this one's place at the gate, the next goes
+ * on. */
+static void leave(struct call *call)
+{
+    struct gate *gate = call->gated ? call->service->gate : NULL;
+    uint32_t key = call->gate_key;
+    http_resume(call->http); /* from here on it is not ours to look at */
+    struct lane_job *next = gate != NULL ? gate_leave(gate, key) : NULL;
+    if (next != NULL)
+        advance(flow_call(next));
+}
+
 void flow_end(struct call *call)
 {
     if (call->hash_place) {
@@ -94,7 +108,7 @@ void flow_end(struct call *call)
         if (push(call, LANE_DB) == OK)
             return;
     }
-    http_resume(call->http);
+    leave(call);
 }
 
 static void advance(struct call *call)
@@ -160,6 +174,18 @@ enum http_verdict flow_start(struct call *call)
         call->hash_place = true;
     }
     http_suspend(call->http);
+    if (call->gated) {
+        enum gate_verdict verdict =
+            gate_enter(call->service->gate, call->gate_key, &call->http->job);
+        if (verdict == GATE_WAITS)
+            return HTTP_PENDING;
+        if (verdict == GATE_FULL) {
+            call->gated = false;
+            answer_busy(call);
+            flow_end(call);
+            return HTTP_PENDING;
+        }
+    }
     advance(call);
     return HTTP_PENDING;
 }
@@ -178,7 +204,7 @@ void flow_drop(void *arg, struct lane_job *job, enum lane_drop why)
     struct call *call = flow_call(job);
     (void)arg;
     if (call->undoing) { /* the attempt stays counted */
-        http_resume(call->http);
+        leave(call);
         return;
     }
     const struct step *step = flow_step(call);

@@ -80,6 +80,8 @@ static enum flow start(struct call *call, struct member members[4])
     /* What cannot be anyone's password is hashed as the empty one: the same work, the same end. */
     if (password_normalise(members[2].value, members[2].len, &call->login.password) != OK)
         call->login.password.len = 0;
+    call->gated = true;
+    memcpy(&call->gate_key, call->login.identity, sizeof call->gate_key);
     FAILPOINT("login.begin");
     return FLOW_NEXT;
 }

@@ -48,6 +48,9 @@ enum err service_open(const struct service_config *config, struct service **out)
     prepare_etag(service);
     TRY(metrics_open_service(service));
     TRY(limiter_open(LIMITER_PLACES, &service->limiter));
+    unsigned at_once =
+        config->settings.lockout_threshold / 2; /* two instances then stay below it */
+    TRY(gate_open(at_once > 0 ? at_once : 1, &service->gate));
     TRY(flow_open(service));
     TRY(probe_open(service, &service->probe));
     *out = TAKE(service);
@@ -70,6 +73,7 @@ void service_close(struct service *service)
         return;
     probe_close(service->probe);
     flow_close(service);
+    gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);
     pace_close(&service->pace);

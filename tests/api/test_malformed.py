@@ -8,13 +8,14 @@ import pytest
 
 from harness.client import Client
 from harness.fixtures import ServerFactory
-from harness.malformed_http import HIDDEN, all_http_cases
+from harness.malformed_http import HIDDEN, all_http_cases, forgiven_cases
 from harness.malformed_json import Case, all_json_cases
 from harness.raw import RawReply, exchange, exchange_all, json_request, request
 from harness.server import Server
 
 JSON_CASES = {case.name: case for case in all_json_cases()}
 HTTP_CASES = {case.name: case for case in all_http_cases()}
+FORGIVEN_CASES = {case.name: case for case in forgiven_cases()}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,17 @@ def test_malformed_request(target: Server, name: str) -> None:
     assert reply.status in case.status, f"{reply.status}: {reply.body[:300]!r}"
     if reply.status is not None and reply.status >= 400:
         assert_problem_bytes(reply, case)
+    assert_untouched(target, before)
+
+
+@pytest.mark.parametrize("name", FORGIVEN_CASES)
+def test_forgiven_http_is_one_request(target: Server, name: str) -> None:
+    """What the HTTP library forgives is still one request with one answer, and changes nothing."""
+    case = FORGIVEN_CASES[name]
+    before = target.db.checksum()
+    replies, _ = exchange_all(target.port, case.data + HIDDEN)
+    assert replies[0].status in case.status
+    assert [reply.status for reply in replies[1:]] in ([], [200])  # the one that does follow
     assert_untouched(target, before)
 
 

@@ -416,23 +416,23 @@ def test_what_was_done_counts_when_the_client_has_gone(make_server: ServerFactor
     """A request whose connection is reset is counted once all the same."""
     server = make_server()
     links = []
-    for _ in range(8):
+    for _ in range(48):
         link = socket.create_connection(("127.0.0.1", server.port))
         link.sendall(json_request(LOGIN, Account().body()))
         links.append(link)
-    _wait(server, "auth_lane_wait_seconds_count", 8, lane="db")
+    _wait(server, "auth_lane_wait_seconds_count", 48, lane="db")
     for link in links:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         link.close()
     deadline = time.monotonic() + 10 * slowness()
-    while sum(scrape(server).family("auth_login_total").values()) < 8:
+    while sum(scrape(server).family("auth_login_total").values()) < 48:
         assert time.monotonic() < deadline, scrape(server).nonzero("auth_login_total")
         time.sleep(0.02)
     time.sleep(0.2)
     found = scrape(server)
-    assert sum(found.family("auth_login_total").values()) == 8
+    assert sum(found.family("auth_login_total").values()) == 48
     logins = {k: v for k, v in found.nonzero("http_requests_total").items() if k[1] == LOGIN}
-    assert sum(logins.values()) == 8
+    assert sum(logins.values()) == 48
 
 
 def _wait(server: Server, name: str, value: float, **labels: str) -> None:

@@ -127,6 +127,10 @@ TEST(what_is_no_address_is_refused)
         "a\xe2\x80\xa8"
         "b@c.org",                 /* line separator */
         "a\xf3\xa0\x81\x81@c.org", /* tag character */
+        "a\xef\xb8\x8f@c.org",     /* variation selector */
+        "a\xcd\x8f@c.org",         /* combining grapheme joiner */
+        "a\xe3\x85\xa4@c.org",     /* Hangul filler */
+        "a\xe1\x85\x9f@c.org",     /* Hangul choseong filler */
         "a\xee\x80\x80@c.org",     /* private use */
         "a\xef\xbc\xa0"
         "b@c.org", /* full-width at sign */

@@ -149,12 +149,13 @@ static size_t heap_bytes(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* The keys of an attacker meet a table of 1,024 places, in which one victim is being refused. */
+/* The keys of an attacker meet a table of 1,024 places, in which one victim is being refused: some
+ * are closer to idle than the victim, some are themselves refused for longer. */
 TEST(a_million_keys_evict_nobody_who_is_refused_and_take_no_memory)
 {
     struct limiter *limiter = opened(1024);
     struct limit limit = {1, HOUR, 5};
-    struct limit flood = {1, HOUR, 5};
+    const struct limit floods[] = {{1, HOUR, 5}, {2, 6 * HOUR, 1}};
     size_t bytes = limiter_bytes(limiter);
     for (unsigned i = 0; i < 5; i++)
         assert_ok(take(limiter, &limit, "victim"));
@@ -162,7 +163,7 @@ TEST(a_million_keys_evict_nobody_who_is_refused_and_take_no_memory)
     size_t before = heap_bytes();
     for (uint32_t i = 0; i < 1000000; i++) {
         unsigned retry_after = 0;
-        (void)!limiter_take(limiter, &flood, &i, sizeof i, &retry_after);
+        (void)!limiter_take(limiter, &floods[i % 2], &i, sizeof i, &retry_after);
         if (i % 100000 == 0)
             assert_err(take(limiter, &limit, "victim"), ERR_LIMITED);
     }

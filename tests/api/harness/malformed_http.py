@@ -54,7 +54,7 @@ def transfer_cases() -> Iterator[Case]:
     """Transfer codings and chunks."""
     for value in (b"xchunked", b"chunked, chunked", b"chunked, identity", b"identity, chunked",
                   b"gzip, chunked", b"chunked, gzip", b"gzip", b"identity", b"chunk", b"",
-                  b"chunked;q=1", b"\"chunked\"", b"\x0bchunked", b"chunked\x00", b"cow"):
+                  b"chunked;q=1", b"\"chunked\"", b"\x0bchunked", b"cow"):
         name = f"TE {value.decode('latin-1')!r}"
         allowed = (400, 501, None)
         yield Case(name, _post([b"Transfer-Encoding: " + value], CHUNKS), allowed)
@@ -68,7 +68,16 @@ def transfer_cases() -> Iterator[Case]:
         yield Case(f"chunk size {size.decode('latin-1')!r}", sent, (400, 413, None))
     yield Case("chunk longer than its size", _chunked(b"3\r\nhello\r\n0\r\n\r\n"), REFUSED)
     yield Case("chunk without an end of line", _chunked(b"5\r\nhello0\r\n\r\n"), REFUSED)
-    yield Case("chunk ended by LF", _chunked(b"5\nhello\n0\n\n"), REFUSED)
+    yield Case("TE with a NUL", _post([b"Transfer-Encoding: chunked\x00", b"X-A: y"], CHUNKS), REFUSED)
+
+
+def forgiven_cases() -> Iterator[Case]:
+    """What libmicrohttpd 0.9.75 takes for a canonical request, and leaves no trace of: both proxies in
+    deploy/ refuse it or write it anew.
+    """
+    yield Case("chunks ended by LF", _chunked(b"5\nhello\n0\n\n"), (400,))
+    yield Case("NUL at the end of the header section",
+               _post([b"Transfer-Encoding: chunked\x00"], CHUNKS), (401,))
 
 
 def header_cases() -> Iterator[Case]:

@@ -16,7 +16,7 @@ def guess_rounds() -> int:
 
 def overload_seconds() -> float:
     """Length of each overload; 30 for the big proof."""
-    return float(os.environ.get("WATCHWORD_OVERLOAD_SECONDS", "5"))
+    return float(os.environ.get("WATCHWORD_OVERLOAD_SECONDS", "4"))
 
 
 def overload_is_exact() -> bool:

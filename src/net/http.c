@@ -409,7 +409,7 @@ enum err http_open(const struct http_config *config, struct http_server **out)
     server->listener = listen_on(config->host, config->port);
     enum err e = server->listener >= 0 ? OK : ERR_UNAVAILABLE;
     if (e == OK)
-        e = http_deadlines_open(config->request_seconds, &server->deadlines);
+        e = http_deadlines_open(config->idle_seconds, config->request_seconds, &server->deadlines);
     if (e == OK)
         server->daemon = start_daemon(server);
     if (e == OK && server->daemon == NULL)

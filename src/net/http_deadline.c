@@ -17,7 +17,8 @@ struct watched {
 };
 
 struct http_deadlines {
-    uint64_t limit_ns;
+    uint64_t request_ns;
+    uint64_t idle_ns; /* and then the time for a request line, which nobody sees begin */
     pthread_t thread;
     pthread_mutex_t lock; /* of the list, and of closing */
     pthread_cond_t wake;
@@ -52,12 +53,14 @@ static void *watch(void *arg)
     return NULL;
 }
 
-enum err http_deadlines_open(unsigned request_seconds, struct http_deadlines **out)
+enum err http_deadlines_open(unsigned idle_seconds, unsigned request_seconds,
+                             struct http_deadlines **out)
 {
     struct http_deadlines *d = calloc(1, sizeof *d);
     if (d == NULL)
         return ERR_INTERNAL;
-    d->limit_ns = request_seconds * NS_PER_SECOND;
+    d->request_ns = request_seconds * NS_PER_SECOND;
+    d->idle_ns = (idle_seconds + request_seconds) * NS_PER_SECOND;
     pthread_mutex_init(&d->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -94,6 +97,8 @@ static void add(struct http_deadlines *d, struct MHD_Connection *connection, voi
     if (w == NULL)
         return; /* the inactivity timeout still holds */
     w->owner = d;
+    /* A new connection has the time of one request: the first should be on its way already. */
+    atomic_store_explicit(&w->end_ns, clock_mono_ns() + d->request_ns, memory_order_relaxed);
     w->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     pthread_mutex_lock(&d->lock);
     w->next = d->first;
@@ -134,20 +139,21 @@ static struct watched *watched_of(struct MHD_Connection *connection)
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
-static void set_end(struct MHD_Connection *connection, bool limited)
+/* 0: no end. */
+static void set_end(struct watched *w, uint64_t in_ns)
 {
-    struct watched *w = watched_of(connection);
     if (w != NULL)
-        atomic_store_explicit(&w->end_ns, limited ? clock_mono_ns() + w->owner->limit_ns : 0,
+        atomic_store_explicit(&w->end_ns, in_ns > 0 ? clock_mono_ns() + in_ns : 0,
                               memory_order_relaxed);
 }
 
 void http_deadline_reading(struct MHD_Connection *connection, const char *target_end)
 {
     struct watched *w = watched_of(connection);
-    if (w != NULL)
-        w->target_end = target_end;
-    set_end(connection, true);
+    if (w == NULL)
+        return;
+    w->target_end = target_end;
+    set_end(w, w->owner->request_ns);
 }
 
 const char *http_deadline_target_end(struct MHD_Connection *connection)
@@ -158,15 +164,19 @@ const char *http_deadline_target_end(struct MHD_Connection *connection)
 
 void http_deadline_busy(struct MHD_Connection *connection)
 {
-    set_end(connection, false);
+    set_end(watched_of(connection), 0);
 }
 
 void http_deadline_writing(struct MHD_Connection *connection)
 {
-    set_end(connection, true);
+    struct watched *w = watched_of(connection);
+    if (w != NULL)
+        set_end(w, w->owner->request_ns);
 }
 
 void http_deadline_idle(struct MHD_Connection *connection)
 {
-    set_end(connection, false);
+    struct watched *w = watched_of(connection);
+    if (w != NULL)
+        set_end(w, w->owner->idle_ns);
 }

@@ -14,7 +14,9 @@
 
 struct http_deadlines;
 
-MUST_USE enum err http_deadlines_open(unsigned request_seconds, struct http_deadlines **out);
+/* idle_seconds: between requests; request_seconds: for one, or for its answer to be read. */
+MUST_USE enum err http_deadlines_open(unsigned idle_seconds, unsigned request_seconds,
+                                      struct http_deadlines **out);
 /* After the daemon has stopped: no connection is left. */
 void http_deadlines_close(struct http_deadlines *deadlines);
 

@@ -26,6 +26,9 @@ WELL_FRAMED = {
     r"chunk b'00000000000000000\r\n\r\n'", r"""chunk b'0;a="\r\n\r\n'""",
     r"chunk b'0\r\nTrailer: x\r\n\r\n'", r"chunk b'0\r\nContent-Length: 5\r\n\r\n'",
     r"chunk b'0\r\nX : y\r\n\r\n'",
+    # libmicrohttpd 0.9.75 takes LF for CRLF in chunk lines, as RFC 9112 section 2.2 lets it; the proxies
+    # in deploy/ pass no such chunk on (test_behind_a_proxy_one_request_is_one).
+    r"chunk b'0\n\n'", r"chunk b'0;a\n\r\n\r\n'",
 }
 _probes = itertools.count()
 

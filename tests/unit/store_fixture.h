@@ -54,6 +54,7 @@ size_t live_sessions(const struct someone *who);
 /* The groups of tests. */
 int run_login_tests(void);
 int run_session_tests(void);
+int run_operator_tests(void);
 int run_race_tests(void);
 
 #endif

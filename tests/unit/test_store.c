@@ -444,7 +444,7 @@ static int run_all(const char *pg_url)
     if (store_fixture_open(pg_url) != 0)
         return 1;
     printf("---- %s ----\n", store_kind(store));
-    int failed = run_login_tests() + run_session_tests() + run_race_tests();
+    int failed = run_login_tests() + run_session_tests() + run_operator_tests() + run_race_tests();
     store_fixture_close();
     return failed;
 }

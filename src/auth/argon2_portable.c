@@ -52,10 +52,9 @@ static inline void permute(uint64_t *first, unsigned stride)
 }
 
 /* dst keeps R (and what was there before), work becomes Q: R with its rows permuted. */
-static void fill_begin(struct argon2_block *restrict dst,
-                              const struct argon2_block *restrict prev,
-                              const struct argon2_block *restrict ref, bool keep,
-                              struct argon2_block *restrict work)
+static void fill_begin(struct argon2_block *restrict dst, const struct argon2_block *restrict prev,
+                       const struct argon2_block *restrict ref, bool keep,
+                       struct argon2_block *restrict work)
 {
     for (unsigned i = 0; i < ARGON2_BLOCK_WORDS; i++) {
         uint64_t r = prev->word[i] ^ ref->word[i];

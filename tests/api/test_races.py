@@ -23,11 +23,12 @@ def _instances(
 ) -> list[Server]:
     """One server on SQLite, two that share database, secret and key on PostgreSQL."""
     storage = storage_factory()
-    first = make(storage, REFRESH_LEEWAY_SECONDS=leeway)
+    # Races are about order, not about speed: nobody is sent away because the machine is busy.
+    settings = {"REFRESH_LEEWAY_SECONDS": leeway, "DB_TIMEOUT_MS": "20000"}
+    first = make(storage, **settings)
     if store == "sqlite":
         return [first]
-    secret = first.settings["SERVICE_SECRET"]
-    return [first, make(storage, REFRESH_LEEWAY_SECONDS=leeway, SERVICE_SECRET=secret)]
+    return [first, make(storage, **settings, SERVICE_SECRET=first.settings["SERVICE_SECRET"])]
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,7 @@ static void block_signals(sigset_t *set)
  * for the next one once it has seen some. */
 static void give_memory_back(void)
 {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no threads yet */
     (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 

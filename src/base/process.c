@@ -36,6 +36,7 @@ static enum err read_stat(struct process_usage *out)
     if (f == NULL || fgets(line, sizeof line, f) == NULL)
         return ERR_UNAVAILABLE;
     const char *rest = strrchr(line, ')');
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
     if (rest == NULL || sscanf(rest + 1,
                                " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
                                "%*d %llu %*d %llu %*u %llu",

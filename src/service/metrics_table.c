@@ -133,7 +133,8 @@ static double read_busy(void *arg, unsigned series)
 
 static double read_shed(void *arg, unsigned series)
 {
-    return (double)lane_of(arg, series / LANE_DROPS).shed[series % LANE_DROPS];
+    unsigned lane = series / LANE_DROPS;
+    return (double)lane_of(arg, lane).shed[series % LANE_DROPS];
 }
 
 static void read_wait(void *arg, unsigned series, struct histogram *out)

@@ -16,6 +16,8 @@
 #include "net/http.h"
 
 #define CONNECTIONS_MAX 8192
+#define NETWORK_THREADS 2 /* parsing, validating, JWKS and health: more would take from the lanes  \
+                           */
 #define IDLE_SECONDS 60
 #define REQUEST_SECONDS 10
 #define DRAIN_SECONDS 30
@@ -155,7 +157,7 @@ static enum err start_listeners(const struct config *config, struct running *r)
     unsigned connections = raise_descriptors();
     TRY(start_listener(config, "OPS_", config->ops_host, config->ops_port, 1, 64,
                        service_operations_handler(r->service), &r->operations));
-    return start_listener(config, "", config->host, config->port, 1, connections,
+    return start_listener(config, "", config->host, config->port, NETWORK_THREADS, connections,
                           service_public_handler(r->service), &r->public);
 }
 

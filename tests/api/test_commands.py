@@ -157,7 +157,7 @@ def test_production_is_not_ready_before_migrate(
     try:
         server.start(wait=False)
         code = None
-        for _ in range(100):
+        for _ in range(30):
             code = server.process.poll()
             if code is not None:
                 break

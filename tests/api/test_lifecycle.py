@@ -17,8 +17,8 @@ from harness.server import Server, run_command
 from harness.settings import slowness
 
 # A hash of about a second, to have time to look.
-SLOW = {"ARGON_MEMORY_KB": "262144", "ARGON_ITERATIONS": "6", "MAX_CONCURRENT_HASHES": "1"}
-FAST = {"ARGON_MEMORY_KB": "262144", "ARGON_ITERATIONS": "1", "MAX_CONCURRENT_HASHES": "1"}
+SLOW = {"ARGON_MEMORY_KB": "131072", "ARGON_ITERATIONS": "8", "MAX_CONCURRENT_HASHES": "1"}
+FAST = {"ARGON_MEMORY_KB": "131072", "ARGON_ITERATIONS": "1", "MAX_CONCURRENT_HASHES": "1"}
 
 
 def _wait_busy(server: Server, before: float) -> None:

@@ -107,13 +107,19 @@ def test_parallel_guesses_stop_at_the_threshold(targets: list[Server], burst: Bu
             assert_guesses_are_bounded(targets, burst, client)
 
 
+def _assert_ten_verified(counts: dict[int, int]) -> None:
+    """The others found the lock, or no room to wait for their turn (503)."""
+    assert counts[401] == THRESHOLD, counts
+    assert counts.keys() <= {401, 423, 503} and sum(counts.values()) == GUESSES, counts
+
+
 def test_parallel_guesses_of_one_moment(targets: list[Server], burst: Burst) -> None:
     """All 200 at once without a look between them: exactly ten are verified."""
     with targets[0].client() as client:
         for _ in range(guess_rounds()):
             account = client.new_account()
             counts = count_statuses(burst.fire([_wrong(account) for _ in range(GUESSES)]))
-            assert counts == {401: THRESHOLD, 423: GUESSES - THRESHOLD}, counts
+            _assert_ten_verified(counts)
             assert_locked(client.login(account))
 
 
@@ -122,7 +128,7 @@ def test_parallel_guesses_on_invented_accounts(targets: list[Server], burst: Bur
     for _ in range(guess_rounds()):
         account = Account()
         counts = count_statuses(burst.fire([_wrong(account) for _ in range(GUESSES)]))
-        assert counts == {401: THRESHOLD, 423: GUESSES - THRESHOLD}, counts
+        _assert_ten_verified(counts)
 
 
 # Controls: the build with failure points, once whole and once without a defence.

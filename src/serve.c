@@ -16,8 +16,8 @@
 #include "net/http.h"
 
 #define CONNECTIONS_MAX 8192
-#define NETWORK_THREADS 2 /* parsing, validating, JWKS and health: more would take from the lanes  \
-                           */
+/* They parse, validate, and serve JWKS and health: more would take from the lanes. */
+#define NETWORK_THREADS 2
 #define IDLE_SECONDS 60
 #define REQUEST_SECONDS 10
 #define DRAIN_SECONDS 30

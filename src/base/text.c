@@ -95,6 +95,22 @@ static size_t utf8_sequence(const unsigned char *s, size_t left)
     return overlong || surrogate || beyond ? 0 : n;
 }
 
+void text_copy_utf8(char *to, size_t cap, const char *from, size_t from_len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < from_len;) {
+        size_t sequence = utf8_sequence((const unsigned char *)from + i, from_len - i);
+        size_t len = sequence > 0 ? sequence : 1;
+        if (n + len > cap - 1)
+            break;
+        for (size_t k = 0; k < len; k++)
+            to[n + k] = sequence > 0 ? from[i + k] : '?';
+        n += len;
+        i += len;
+    }
+    to[n] = '\0';
+}
+
 bool utf8_valid(const char *s, size_t len, size_t *code_points)
 {
     size_t count = 0;

@@ -160,7 +160,7 @@ static struct http_request *new_request(struct http_server *server,
     http_find_trace_id(request);
     const char *agent = http_header(request, "User-Agent");
     if (agent != NULL)
-        text_copy(request->user_agent, sizeof request->user_agent, agent, strlen(agent));
+        text_copy_utf8(request->user_agent, sizeof request->user_agent, agent, strlen(agent));
     check_header_section(request, url, method, version);
     return request;
 }

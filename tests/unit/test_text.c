@@ -2,6 +2,17 @@
 
 #include "base/text.h"
 
+TEST(a_utf8_copy_is_always_valid_and_never_cut_inside_a_character)
+{
+    char out[8];
+    text_copy_utf8(out, sizeof out, "caf\xe9", 4);
+    assert_string_equal(out, "caf?");
+    text_copy_utf8(out, sizeof out, "abcdef\xc3\xa9", 8);
+    assert_string_equal(out, "abcdef");
+    text_copy_utf8(out, sizeof out, "abcde\xc3\xa9", 7);
+    assert_string_equal(out, "abcde\xc3\xa9");
+}
+
 TEST(what_fits_is_kept_and_terminated)
 {
     char buf[32];
@@ -166,6 +177,7 @@ TEST(utf8_leaves_the_count_alone_when_it_refuses)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_utf8_copy_is_always_valid_and_never_cut_inside_a_character),
         cmocka_unit_test(what_fits_is_kept_and_terminated),
         cmocka_unit_test(signed_numbers_reach_both_ends),
         cmocka_unit_test(what_does_not_fit_is_dropped_remembered_and_never_written),

@@ -68,12 +68,13 @@ def transfer_cases() -> Iterator[Case]:
         yield Case(f"chunk size {size.decode('latin-1')!r}", sent, (400, 413, None))
     yield Case("chunk longer than its size", _chunked(b"3\r\nhello\r\n0\r\n\r\n"), REFUSED)
     yield Case("chunk without an end of line", _chunked(b"5\r\nhello0\r\n\r\n"), REFUSED)
-    yield Case("TE with a NUL", _post([b"Transfer-Encoding: chunked\x00", b"X-A: y"], CHUNKS), REFUSED)
+    yield Case("TE with a NUL", _post([b"Transfer-Encoding: chunked\x00", b"X-A: y"], CHUNKS),
+               REFUSED)
 
 
 def forgiven_cases() -> Iterator[Case]:
-    """What libmicrohttpd 0.9.75 takes for a canonical request, and leaves no trace of: both proxies in
-    deploy/ refuse it or write it anew.
+    """What libmicrohttpd 0.9.75 takes for a canonical request, and leaves no trace of: both
+    proxies in deploy/ refuse it or write it anew.
     """
     yield Case("chunks ended by LF", _chunked(b"5\nhello\n0\n\n"), (400,))
     yield Case("NUL at the end of the header section",

@@ -5,11 +5,11 @@
 #include <openssl/core_names.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/sha.h>
 #include <string.h>
 
 #include "base/encode.h"
 #include "base/json.h"
+#include "base/sha256.h"
 
 #define KEYS_MAX 2
 #define JWKS_MAX 8192
@@ -78,14 +78,15 @@ static enum err export_bn(const EVP_PKEY *pkey, const char *name, char *out, siz
 }
 
 /* RFC 7638: SHA-256 over the required members in lexicographic order. */
-static void thumbprint(const struct key *key, char out[KID_MAX + 1])
+static enum err thumbprint(const struct key *key, char out[KID_MAX + 1])
 {
     char json[sizeof key->n + sizeof key->e + 64];
     struct text t = text_on(json, sizeof json);
     text_put_f(&t, "{\"e\":\"%s\",\"kty\":\"RSA\",\"n\":\"%s\"}", key->e, key->n);
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256((const uint8_t *)json, t.len, digest);
+    uint8_t digest[SHA256_LEN];
+    TRY(sha256(json, t.len, digest));
     base64url_encode(digest, sizeof digest, out);
+    return OK;
 }
 
 /* An even or tiny public exponent makes a key that anyone can use. RFC 8017 wants it odd; 65537 is
@@ -136,10 +137,8 @@ static enum err add_key(struct keyring *ring, const struct secret *pem, bool pri
         return ERR_INVALID;
     TRY(export_bn(key->pkey, OSSL_PKEY_PARAM_RSA_N, key->n, sizeof key->n));
     TRY(export_bn(key->pkey, OSSL_PKEY_PARAM_RSA_E, key->e, sizeof key->e));
-    if (kid[0] == '\0') {
-        thumbprint(key, key->kid);
-        return OK;
-    }
+    if (kid[0] == '\0')
+        return thumbprint(key, key->kid);
     if (!kid_ok(kid)) {
         *why = "the kid is not 1 to 128 printable ASCII characters";
         return ERR_INVALID;
@@ -311,10 +310,10 @@ const char *signer_kid(const struct signer *signer)
 enum err signer_sign(struct signer *signer, const void *data, size_t len,
                      uint8_t out[SIGNATURE_MAX], size_t *out_len)
 {
-    uint8_t digest[SHA256_DIGEST_LENGTH];
+    uint8_t digest[SHA256_LEN];
     size_t n = SIGNATURE_MAX;
-    if (SHA256(data, len, digest) == NULL ||
-        EVP_PKEY_sign(signer->ctx, out, &n, digest, sizeof digest) != 1)
+    TRY(sha256(data, len, digest));
+    if (EVP_PKEY_sign(signer->ctx, out, &n, digest, sizeof digest) != 1)
         return ERR_INTERNAL;
     *out_len = n;
     return OK;

@@ -1,11 +1,11 @@
 #include "auth/refresh_token.h"
 
 #include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <string.h>
 
 #include "base/encode.h"
 #include "base/random.h"
+#include "base/sha256.h"
 
 static const char PREFIX[] = "wwr_";
 #define PREFIX_LEN 4
@@ -118,8 +118,7 @@ enum err refresh_token_parse(const struct service_keys *keys, const char *in, si
 
 enum err refresh_token_digest(const struct refresh_token *token, uint8_t out[REFRESH_DIGEST_LEN])
 {
-    /* The low-level call: no provider look-up on a path that is taken three times a refresh. */
-    return SHA256(token->random, REFRESH_RANDOM_LEN, out) != NULL ? OK : ERR_INTERNAL;
+    return sha256(token->random, REFRESH_RANDOM_LEN, out);
 }
 
 /* HMAC over the whole old token: its 32 random bytes are known to nobody but its holder. */
@@ -149,7 +148,8 @@ enum err refresh_token_seal(const struct service_keys *keys, const struct refres
     EVP_CIPHER_CTX *ctx CLEANUP(cleanup_cipher) = EVP_CIPHER_CTX_new();
     int n = 0;
     bool ok =
-        ctx != NULL && EVP_EncryptInit_ex2(ctx, EVP_aes_256_gcm(), key, sealed, NULL) == 1 &&
+        ctx != NULL &&
+        EVP_EncryptInit_ex2(ctx, service_keys_cipher(keys), key, sealed, NULL) == 1 &&
         EVP_EncryptUpdate(ctx, body, &n, &next->key_id, 1) == 1 &&
         EVP_EncryptUpdate(ctx, body + 1, &n, next->random, REFRESH_RANDOM_LEN) == 1 &&
         EVP_EncryptFinal_ex(ctx, body + SEALED_PLAIN_LEN, &n) == 1 &&
@@ -174,7 +174,7 @@ enum err refresh_token_unseal(const struct service_keys *keys, const struct refr
     EVP_CIPHER_CTX *ctx CLEANUP(cleanup_cipher) = EVP_CIPHER_CTX_new();
     int n = 0;
     bool ready = ctx != NULL &&
-                 EVP_DecryptInit_ex2(ctx, EVP_aes_256_gcm(), key, sealed, NULL) == 1 &&
+                 EVP_DecryptInit_ex2(ctx, service_keys_cipher(keys), key, sealed, NULL) == 1 &&
                  EVP_DecryptUpdate(ctx, plain, &n, sealed + NONCE_LEN, sizeof plain) == 1 &&
                  EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1;
     secret_wipe(key, sizeof key);

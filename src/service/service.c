@@ -1,10 +1,10 @@
 #include "service/service.h"
 
-#include <openssl/sha.h>
 #include <string.h>
 
 #include "auth/keyring.h"
 #include "base/encode.h"
+#include "base/sha256.h"
 #include "service/call.h"
 
 /* 3 MiB: keys that are being limited, or were lately. */
@@ -18,16 +18,17 @@ static enum err prepare_register_mac(struct service *service)
                             service->register_mac);
 }
 
-static void prepare_etag(struct service *service)
+static enum err prepare_etag(struct service *service)
 {
     size_t len = 0;
     const char *set = keyring_jwks(service->config.keyring, &len);
-    uint8_t digest[SHA256_DIGEST_LENGTH];
-    char hex[2 * SHA256_DIGEST_LENGTH + 1];
-    SHA256((const uint8_t *)set, len, digest);
+    uint8_t digest[SHA256_LEN];
+    char hex[2 * SHA256_LEN + 1];
+    TRY(sha256(set, len, digest));
     hex_encode(digest, sizeof digest, hex);
     struct text t = text_on(service->etag, sizeof service->etag);
     text_put_f(&t, "\"%.32s\"", hex);
+    return OK;
 }
 
 static void cleanup_service(struct service **service)
@@ -45,7 +46,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     pace_open(&service->pace);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
-    prepare_etag(service);
+    TRY(prepare_etag(service));
     TRY(metrics_open_service(service));
     TRY(limiter_open(LIMITER_PLACES, &service->limiter));
     unsigned at_once =

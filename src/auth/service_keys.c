@@ -22,6 +22,7 @@ struct key_set {
 
 struct service_keys {
     EVP_MAC *hmac;
+    EVP_CIPHER *cipher;
     struct key_set set[2]; /* current, previous */
     unsigned sets;
 };
@@ -85,7 +86,8 @@ enum err service_keys_open(const struct secret *current, const struct secret *pr
     if (keys == NULL)
         return ERR_INTERNAL;
     keys->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    if (keys->hmac == NULL)
+    keys->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    if (keys->hmac == NULL || keys->cipher == NULL)
         return ERR_INTERNAL;
     TRY(open_set(keys->hmac, current, &keys->set[keys->sets++]));
     if (previous->len > 0)
@@ -101,6 +103,7 @@ void service_keys_close(struct service_keys *keys)
     for (unsigned s = 0; s < keys->sets; s++)
         for (unsigned i = 0; i < KEY_PURPOSES; i++)
             EVP_MAC_CTX_free(keys->set[s].mac[i]);
+    EVP_CIPHER_free(keys->cipher);
     EVP_MAC_free(keys->hmac);
     free(keys);
 }
@@ -108,6 +111,11 @@ void service_keys_close(struct service_keys *keys)
 uint8_t service_keys_current_id(const struct service_keys *keys)
 {
     return keys->set[0].id;
+}
+
+const EVP_CIPHER *service_keys_cipher(const struct service_keys *keys)
+{
+    return keys->cipher;
 }
 
 /* The current secret wins if both derive the same id (one chance in 256): tokens of the previous

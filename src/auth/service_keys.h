@@ -9,6 +9,7 @@
 #ifndef WW_AUTH_SERVICE_KEYS_H
 #define WW_AUTH_SERVICE_KEYS_H
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,6 +37,9 @@ void service_keys_close(struct service_keys *keys);
 /* Id of the secret that new things are made with. */
 uint8_t service_keys_current_id(const struct service_keys *keys);
 MUST_USE bool service_keys_knows(const struct service_keys *keys, uint8_t id);
+
+/* AES-256-GCM, looked up once; lives as long as the keys. */
+const EVP_CIPHER *service_keys_cipher(const struct service_keys *keys);
 
 /* HMAC-SHA-256 over the concatenation of n parts. ERR_DENIED if the id is not known. */
 struct mac_part {

@@ -1,4 +1,7 @@
-/* random.h: the one source of randomness, OpenSSL's CSPRNG. Any thread may call. */
+/*
+ * random.h: the one source of randomness, the kernel's (getrandom(2)). It has no state in this
+ * process that a fork could copy or a memory error could show. Any thread may call.
+ */
 #ifndef WW_BASE_RANDOM_H
 #define WW_BASE_RANDOM_H
 

@@ -1,7 +1,8 @@
 /* postgres_sql.c: every statement that is prepared on PostgreSQL. */
 #include "store/postgres.h"
 
-#define NOW "floor(extract(epoch FROM now()) * 1000)::bigint"
+/* date_part is double precision, which holds milliseconds exactly; extract is numeric, and slow. */
+#define NOW "floor(date_part('epoch', now()) * 1000)::bigint"
 #define LIVE "revoked_at IS NULL AND idle_expires_at > " NOW " AND absolute_expires_at > " NOW
 /* The session's account may still use it. */
 #define ACTIVE                                                                                     \
@@ -15,7 +16,7 @@
 #define COUNTED "CASE WHEN " FRESH " THEN 1 ELSE l.failures + 1 END"
 
 #define SESSION_COLUMNS                                                                            \
-    "tenant_id, user_id, generation, opened_at, rotated_at, idle_expires_at,"                      \
+    "sessions.tenant_id, sessions.user_id, generation, opened_at, rotated_at, idle_expires_at,"    \
     " absolute_expires_at, client_ip, user_agent"
 
 const char *const PG_SQL[PG_STATEMENTS] = {
@@ -92,9 +93,10 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "UPDATE sessions SET generation = generation + 1, token_digest = $4::bytea,"
         " sealed_successor = $5::bytea, rotated_at = " NOW ","
         " idle_expires_at = least(" NOW " + $8::bigint, absolute_expires_at),"
-        " client_ip = $6::text, user_agent = $7::text"
+        " client_ip = $6::text, user_agent = $7::text FROM credentials c"
         " WHERE id = $1::uuid AND generation = $2::bigint AND token_digest = $3::bytea AND " LIVE
-        " AND " ACTIVE " RETURNING " SESSION_COLUMNS ", " NOW,
+        " AND c.tenant_id = sessions.tenant_id AND c.user_id = sessions.user_id"
+        " AND c.status = 'active' RETURNING " SESSION_COLUMNS ", " NOW,
     [PG_ROTATE_LOCK] = "SELECT FROM sessions WHERE id = $1::uuid FOR UPDATE",
     /* $1 session $2 generation $3 leeway */
     [PG_ROTATE_REPLAY] =

@@ -17,6 +17,13 @@ uint64_t clock_mono_ns(void)
     return (uint64_t)ts.tv_sec * NS_PER_SECOND + (uint64_t)ts.tv_nsec;
 }
 
+void clock_sleep_ns(uint64_t ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(ns / NS_PER_SECOND),
+                          .tv_nsec = (long)(ns % NS_PER_SECOND)};
+    (void)nanosleep(&ts, NULL);
+}
+
 void clock_format_rfc3339(int64_t unix_ms, char out[CLOCK_RFC3339_LEN + 1])
 {
     /* Years 0000 to 9999 only: what a hostile row asks for beyond that is shown as the end. */

@@ -19,6 +19,9 @@ int64_t clock_unix_ms(void);
 /* Nanoseconds since an arbitrary point; only differences mean something. */
 uint64_t clock_mono_ns(void);
 
+/* At least so long, unless a signal comes. */
+void clock_sleep_ns(uint64_t ns);
+
 /* 2026-01-31T12:34:56.789Z (RFC 3339, always UTC, always milliseconds). */
 #define CLOCK_RFC3339_LEN 24
 void clock_format_rfc3339(int64_t unix_ms, char out[CLOCK_RFC3339_LEN + 1]);

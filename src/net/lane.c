@@ -182,6 +182,14 @@ unsigned lane_retry_after(struct lane *lane)
     return seconds < 1 ? 1 : seconds > 60 ? 60 : (unsigned)seconds;
 }
 
+uint64_t lane_backlog_ns(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    uint64_t ns = lane->queued * lane->job_ns / lane->config.threads;
+    pthread_mutex_unlock(&lane->lock);
+    return ns;
+}
+
 void lane_read_stats(struct lane *lane, struct lane_stats *out)
 {
     pthread_mutex_lock(&lane->lock);
@@ -232,6 +240,19 @@ static void learn(struct lane *lane, uint64_t elapsed_ns, unsigned n)
     lane->job_ns += (each >> AVERAGE_SHIFT) - (lane->job_ns >> AVERAGE_SHIFT);
 }
 
+/* Lets a batch grow while there is time to spare. Under the lock, which it gives up. */
+static void gather(struct lane *lane)
+{
+    if (lane->config.spare_ns == NULL || lane->queued == 0 || lane->closing ||
+        lane->queued >= lane->config.batch)
+        return;
+    pthread_mutex_unlock(&lane->lock);
+    uint64_t ns = lane->config.spare_ns(lane->config.arg);
+    if (ns > 0)
+        clock_sleep_ns(ns);
+    pthread_mutex_lock(&lane->lock);
+}
+
 /* Waits for jobs and takes up to a batch; 0 when the lane is closing and empty. Under the lock. */
 static unsigned take(struct worker *worker, struct lane_job **jobs)
 {
@@ -243,6 +264,7 @@ static unsigned take(struct worker *worker, struct lane_job **jobs)
     }
     while (lane->queued == 0 && !lane->closing)
         pthread_cond_wait(&lane->work, &lane->lock);
+    gather(lane);
     /* Not more than this thread's share: the others are to work as well. */
     unsigned share = (lane->queued + lane->config.threads - 1) / lane->config.threads;
     unsigned n = 0;

@@ -63,6 +63,8 @@ struct lane_config {
     bool (*gone)(const struct lane_job *job);
     /* Nothing to do; may be NULL. Called once when a thread runs out of jobs. */
     void (*idle)(void *context);
+    /* How long a batch that is not full may wait for more before it is begun; may be NULL. */
+    uint64_t (*spare_ns)(void *arg);
 };
 
 /* Starts the threads; each opens its context, and only then takes jobs. */
@@ -82,6 +84,9 @@ MUST_USE enum err lane_push(struct lane *lane, struct lane_job *job);
 
 /* Seconds, at least 1, after which a refused job would probably be taken. */
 unsigned lane_retry_after(struct lane *lane);
+
+/* How long the threads need for what is queued now. */
+uint64_t lane_backlog_ns(struct lane *lane);
 
 struct lane_stats {
     unsigned depth; /* queued and admitted */

@@ -21,6 +21,9 @@
 #define DB_GUESS_NS (2 * NS_PER_MS)
 #define SIGN_GUESS_NS NS_PER_MS
 
+/* Transactions that may wait are begun together, this often. */
+#define GATHER_TICK_NS (4 * NS_PER_MS)
+
 struct call *flow_call(struct lane_job *job)
 {
     return call_of((struct http_request *)job);
@@ -83,7 +86,6 @@ static enum err push(struct call *call, enum lane_id lane)
     return lane_push(call->service->lanes[lane], job);
 }
 
-/* The answer is set. What has to be undone goes first; then back to the network thread. */
 /* Back to the network thread; and if others wait for this one's place at the gate, the next goes
  * on. */
 static void leave(struct call *call)
@@ -96,6 +98,7 @@ static void leave(struct call *call)
         advance(flow_call(next));
 }
 
+/* The answer is set. What has to be undone goes first; then back to the network thread. */
 void flow_end(struct call *call)
 {
     if (call->hash_place) {
@@ -308,6 +311,16 @@ static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned 
 
 /* ---- opening ---- */
 
+/* While signatures are behind, a later commit delays nobody. Transactions are then begun on common
+ * ticks, so that they share a commit (SQLite) or at least its fsync (PostgreSQL). */
+static uint64_t db_spare_ns(void *arg)
+{
+    struct service *service = arg;
+    if (lane_backlog_ns(service->lanes[LANE_SIGN]) < 2 * GATHER_TICK_NS)
+        return 0;
+    return GATHER_TICK_NS - clock_mono_ns() % GATHER_TICK_NS;
+}
+
 static enum err open_db_lane(struct service *service)
 {
     bool single = store_is_single_writer(service->config.store);
@@ -324,6 +337,7 @@ static enum err open_db_lane(struct service *service)
         .run = db_run,
         .drop = flow_drop,
         .gone = flow_gone,
+        .spare_ns = db_spare_ns,
     };
     return lane_open(&config, &service->lanes[LANE_DB]);
 }

@@ -262,9 +262,11 @@ static unsigned take(struct worker *worker, struct lane_job **jobs)
         lane->config.idle(worker->context);
         pthread_mutex_lock(&lane->lock);
     }
-    while (lane->queued == 0 && !lane->closing)
-        pthread_cond_wait(&lane->work, &lane->lock);
-    gather(lane);
+    do {
+        while (lane->queued == 0 && !lane->closing)
+            pthread_cond_wait(&lane->work, &lane->lock);
+        gather(lane);
+    } while (lane->queued == 0 && !lane->closing); /* others may have taken all meanwhile */
     /* Not more than this thread's share: the others are to work as well. */
     unsigned share = (lane->queued + lane->config.threads - 1) / lane->config.threads;
     unsigned n = 0;

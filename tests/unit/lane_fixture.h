@@ -27,7 +27,7 @@ struct fixture {
     unsigned order[JOBS], done;
     unsigned runs, largest_batch;
     unsigned dropped[LANE_DROPS];
-    unsigned opened, closed, idles;
+    unsigned opened, closed, idles, spared;
     int priority;
     enum err open_result;
 };

@@ -20,6 +20,59 @@ TEST(one_flow_is_first_come_first_served)
     assert_int_equal(f.largest_batch, 4);
 }
 
+#define SECOND_SPARE_NS (200 * NS_PER_MS)
+
+static uint64_t spare(void *arg)
+{
+    struct fixture *f = arg;
+    pthread_mutex_lock(&f->lock);
+    bool second = ++f->spared == 2;
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+    return second ? SECOND_SPARE_NS : 50 * NS_PER_MS;
+}
+
+TEST(jobs_gather_while_there_is_time_to_spare)
+{
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct job jobs[8];
+    struct lane_config config = config_of(&f, 1, 8, 100, 1);
+    config.spare_ns = spare;
+    f.open = true;
+    assert_ok(lane_open(&config, &f.lane));
+    assert_ok(lane_wait_open(f.lane));
+    for (unsigned i = 0; i < 8; i++) {
+        jobs[i] = job_of(i, 0);
+        assert_ok(lane_push(f.lane, &jobs[i].base));
+        wait_for(&f, &f.spared, 1);
+    }
+    wait_for(&f, &f.done, 8);
+    assert_true(f.largest_batch > 1);
+    lane_close(f.lane);
+}
+
+TEST(a_thread_that_gathered_for_nothing_stays)
+{
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct job jobs[2];
+    struct lane_config config = config_of(&f, 2, 8, 100, 1);
+    config.spare_ns = spare;
+    f.open = true;
+    assert_ok(lane_open(&config, &f.lane));
+    assert_ok(lane_wait_open(f.lane));
+    /* A job wakes each thread. The first is back soon and takes both, one after the other. */
+    for (unsigned i = 0; i < 2; i++) {
+        jobs[i] = job_of(i, 0);
+        assert_ok(lane_push(f.lane, &jobs[i].base));
+        wait_for(&f, &f.spared, i + 1);
+    }
+    wait_for(&f, &f.done, 2);
+    clock_sleep_ns(SECOND_SPARE_NS + 50 * NS_PER_MS); /* the second is back, to nothing */
+    assert_int_equal(f.closed, 0);
+    lane_close(f.lane);
+    assert_int_equal(f.closed, 2);
+}
+
 TEST(turns_go_round_the_flows)
 {
     struct fixture f;
@@ -338,6 +391,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_flow_is_first_come_first_served),
+        cmocka_unit_test(jobs_gather_while_there_is_time_to_spare),
+        cmocka_unit_test(a_thread_that_gathered_for_nothing_stays),
         cmocka_unit_test(turns_go_round_the_flows),
         cmocka_unit_test(a_full_lane_refuses_at_the_door_and_leaves_the_job_to_its_owner),
         cmocka_unit_test(an_admitted_place_counts_until_it_is_given_back),

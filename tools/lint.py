@@ -305,7 +305,7 @@ def files_of(root):
                          if d not in SKIP_DIRS and not (at_top and d.startswith("build")))
         for name in sorted(set(names) - SKIP_DIRS):  # in a worktree .git is a file
             path = os.path.join(folder, name)
-            if os.path.isfile(path) and not os.path.islink(path):
+            if name not in SKIP_DIRS and os.path.isfile(path) and not os.path.islink(path):
                 yield path, os.path.relpath(path, root).replace(os.sep, "/")
 
 

@@ -15,7 +15,7 @@ static const char *const PURPOSE_INFO[KEY_PURPOSES] = {
 };
 static const char ID_INFO[] = "watchword/1 secret id";
 
-struct key_set {
+struct derived {
     uint8_t id;
     EVP_MAC_CTX *mac[KEY_PURPOSES]; /* keyed templates, duplicated for each use */
 };
@@ -23,7 +23,7 @@ struct key_set {
 struct service_keys {
     EVP_MAC *hmac;
     EVP_CIPHER *cipher;
-    struct key_set set[2]; /* current, previous */
+    struct derived set[2]; /* current, previous */
     unsigned sets;
 };
 
@@ -58,7 +58,7 @@ static enum err open_mac(EVP_MAC *hmac, const uint8_t key[MAC_LEN], EVP_MAC_CTX 
     return OK;
 }
 
-static enum err open_set(EVP_MAC *hmac, const struct secret *secret, struct key_set *set)
+static enum err open_set(EVP_MAC *hmac, const struct secret *secret, struct derived *set)
 {
     TRY(derive(secret, ID_INFO, &set->id, sizeof set->id));
     for (unsigned i = 0; i < KEY_PURPOSES; i++) {
@@ -120,7 +120,7 @@ const EVP_CIPHER *service_keys_cipher(const struct service_keys *keys)
 
 /* The current secret wins if both derive the same id (one chance in 256): tokens of the previous
  * one then end with the change, which is safe. */
-static const struct key_set *find_set(const struct service_keys *keys, uint8_t id)
+static const struct derived *find_set(const struct service_keys *keys, uint8_t id)
 {
     for (unsigned s = 0; s < keys->sets; s++)
         if (keys->set[s].id == id)
@@ -136,7 +136,7 @@ bool service_keys_knows(const struct service_keys *keys, uint8_t id)
 enum err service_keys_mac(const struct service_keys *keys, uint8_t id, enum key_purpose purpose,
                           const struct mac_part *parts, size_t n, uint8_t out[MAC_LEN])
 {
-    const struct key_set *set = find_set(keys, id);
+    const struct derived *set = find_set(keys, id);
     if (set == NULL)
         return ERR_DENIED;
     EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(set->mac[purpose]);

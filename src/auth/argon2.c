@@ -7,6 +7,7 @@
 
 #include "auth/argon2_core.h"
 #include "auth/blake2b.h"
+#include "base/failpoint.h"
 
 #define H0_BYTES 64u
 
@@ -246,6 +247,8 @@ enum err argon2id_hash(struct argon2_arena *arena, const struct argon2_job *job)
     struct argon2_fill f = shape(arena, 0, job);
     fill_first(&f, job);
     OPS[in_use]->fill(&f);
+    if (WITHOUT("right single hash"))
+        f.memory[f.blocks - 1].word[0] ^= 1;
     finish(&f, job);
     return OK;
 }
@@ -292,6 +295,8 @@ enum err argon2id_hash_pair(struct argon2_arena *arena, const struct argon2_job 
     fill_first(&fill_a, a);
     fill_first(&fill_b, b);
     OPS[in_use]->fill_pair(&fill_a, &fill_b);
+    if (WITHOUT("right paired hash"))
+        fill_b.memory[fill_b.blocks - 1].word[0] ^= 1;
     finish(&fill_a, a);
     finish(&fill_b, b);
     return OK;

@@ -21,8 +21,10 @@
 #define DB_GUESS_NS (2 * NS_PER_MS)
 #define SIGN_GUESS_NS NS_PER_MS
 
-/* Transactions that may wait are begun together, this often. */
-#define GATHER_TICK_NS (4 * NS_PER_MS)
+/* Transactions that may wait are begun together: at the slowest, and at the fastest, this often.
+ * Their quotient is a power of two. */
+#define GATHER_SLOWEST_NS (4 * NS_PER_MS)
+#define GATHER_FASTEST_NS (NS_PER_MS / 4)
 
 struct call *flow_call(struct lane_job *job)
 {
@@ -312,13 +314,16 @@ static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned 
 /* ---- opening ---- */
 
 /* While signatures are behind, a later commit delays nobody. Transactions are then begun on common
- * ticks, so that they share a commit (SQLite) or at least its fsync (PostgreSQL). */
+ * ticks, so that they share a commit (SQLite) or at least its fsync (PostgreSQL). A tick is at most
+ * half of what the signatures still need; slower ticks are among the faster ones. */
 static uint64_t db_spare_ns(void *arg)
 {
     struct service *service = arg;
-    if (lane_backlog_ns(service->lanes[LANE_SIGN]) < 2 * GATHER_TICK_NS)
-        return 0;
-    return GATHER_TICK_NS - clock_mono_ns() % GATHER_TICK_NS;
+    uint64_t behind = lane_backlog_ns(service->lanes[LANE_SIGN]);
+    uint64_t tick = GATHER_SLOWEST_NS;
+    while (tick > behind / 2 && tick >= GATHER_FASTEST_NS)
+        tick /= 2;
+    return tick >= GATHER_FASTEST_NS ? tick - clock_mono_ns() % tick : 0;
 }
 
 static enum err open_db_lane(struct service *service)

@@ -192,7 +192,10 @@ static void read_database(struct config *c)
     }
     struct store *store = NULL;
     const struct store_config probe = {(const char *)c->database_url.data, 1000};
-    if (store_open(&probe, &store) != OK)
+    enum err e = store_open(&probe, &store);
+    if (e == ERR_UNAVAILABLE)
+        config_problem(c, "DATABASE_URL", "cannot be used here: %s", store_last_error());
+    else if (e != OK)
         config_problem(c, "DATABASE_URL",
                        "must be sqlite:PATH, postgres://... or postgresql://..., well-formed");
     store_close(store);

@@ -13,7 +13,7 @@
 struct store_ops {
     const char *kind;
     bool single_writer;
-    bool (*url_ok)(const char *url);
+    enum err (*check_url)(const char *url);
     enum err (*migrate)(struct store *store, store_migration_note *note, void *arg,
                         struct store_version *out);
     enum err (*read_version)(struct store *store, struct store_version *out);

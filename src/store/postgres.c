@@ -15,12 +15,13 @@ static bool port_ok(const PQconninfoOption *options)
     return true;
 }
 
-static bool url_ok(const char *url)
+static enum err check_url(const char *url)
 {
+    TRY(libpq_load());
     PQconninfoOption *options = PQconninfoParse(url, NULL);
     bool ok = options != NULL && port_ok(options);
     PQconninfoFree(options);
-    return ok;
+    return ok ? OK : ERR_INVALID;
 }
 
 static enum err conn_open(struct store *store, struct store_conn **out)
@@ -179,7 +180,7 @@ static enum err login_finish(struct store_conn *base, const struct store_new_ses
 const struct store_ops STORE_POSTGRESQL = {
     .kind = "postgresql",
     .single_writer = false,
-    .url_ok = url_ok,
+    .check_url = check_url,
     .migrate = pg_migrate,
     .read_version = pg_read_version,
     .conn_open = conn_open,

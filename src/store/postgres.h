@@ -2,8 +2,7 @@
 #ifndef WW_STORE_POSTGRES_H
 #define WW_STORE_POSTGRES_H
 
-#include <libpq-fe.h>
-
+#include "store/libpq.h"
 #include "store/ops.h"
 
 enum pg_statement {

@@ -128,9 +128,9 @@ enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
     return OK;
 }
 
-static bool url_ok(const char *path)
+static enum err check_url(const char *path)
 {
-    return path[0] != '\0';
+    return path[0] != '\0' ? OK : ERR_INVALID;
 }
 
 static enum err conn_open(struct store *store, struct store_conn **out)
@@ -371,7 +371,7 @@ static enum err probe(struct store_conn *base)
 const struct store_ops STORE_SQLITE = {
     .kind = "sqlite",
     .single_writer = true,
-    .url_ok = url_ok,
+    .check_url = check_url,
     .migrate = migrate,
     .read_version = read_version,
     .conn_open = conn_open,

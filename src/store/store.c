@@ -31,8 +31,9 @@ enum err store_open(const struct store_config *config, struct store **out)
     } else if (strncmp(url, "postgres://", 11) == 0 || strncmp(url, "postgresql://", 13) == 0) {
         ops = &STORE_POSTGRESQL;
     }
-    if (ops == NULL || !ops->url_ok(url))
+    if (ops == NULL)
         return ERR_INVALID;
+    TRY(ops->check_url(url));
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return ERR_INTERNAL;

@@ -34,7 +34,8 @@ struct store_config {
     unsigned timeout_ms; /* one operation's limit */
 };
 
-/* ERR_INVALID if it is not one of these URLs. Does not connect. */
+/* ERR_INVALID if it is not one of these URLs, ERR_UNAVAILABLE if what it takes to use it is not
+ * installed. Does not connect. */
 MUST_USE enum err store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *store);
 

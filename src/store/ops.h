@@ -53,6 +53,7 @@ struct store_ops {
                             uint64_t *ended);
     enum err (*revoke_session)(struct store_conn *conn, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);
+    enum err (*fence_sessions)(struct store_conn *conn, int64_t *not_before);
 };
 
 extern const struct store_ops STORE_SQLITE;

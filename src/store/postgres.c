@@ -202,4 +202,5 @@ const struct store_ops STORE_POSTGRESQL = {
     .set_active = pg_set_active,
     .delete_user = pg_delete_user,
     .revoke_session = pg_revoke_session,
+    .fence_sessions = pg_fence_sessions,
 };

@@ -16,12 +16,14 @@ enum pg_statement {
     PG_LOGIN_EVICT,
     PG_ROTATE,
     PG_ROTATE_LOCK,
+    PG_ROTATE_FENCED,
     PG_ROTATE_REPLAY,
     PG_ROTATE_FIND,
     PG_SESSION_END,
     PG_SESSION_END_OWN,
     PG_SESSION_END_ALL,
     PG_SESSION_LIST,
+    PG_SESSION_FENCE,
     PG_SESSION_DELETE_ALL,
     PG_SESSION_REVOKE,
     PG_USER_FIND,
@@ -111,6 +113,7 @@ enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
 enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                         const struct uuid *user_id, const uint8_t *identity_digest,
                         uint64_t *ended);
+enum err pg_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_id,
                            const char *reason, struct store_revoked *out);
 

@@ -114,6 +114,18 @@ enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
     return found ? OK : ERR_NOT_FOUND;
 }
 
+enum err pg_fence_sessions(struct store_conn *base, int64_t *not_before)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_SESSION_FENCE);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    if (PQntuples(res) != 1)
+        return store_fail(ERR_INTERNAL, "postgresql", "the settings lack sessions_not_before");
+    *not_before = pg_get_i64(res, 0, 0);
+    return OK;
+}
+
 enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_id,
                            const char *reason, struct store_revoked *out)
 {

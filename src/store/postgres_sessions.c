@@ -36,18 +36,20 @@ static enum err advance(struct pg_conn *conn, const struct store_rotation *r, PG
 
 /* Why the update above found no row. By then the generation may have moved on, never back, so a
  * spent token is still spent. The lock first, then each statement sees what is true under it. */
-static enum err refuse(struct pg_conn *conn, const struct store_rotation *r, PGresult *results[3])
+static enum err refuse(struct pg_conn *conn, const struct store_rotation *r, PGresult *results[4])
 {
-    struct pg_call calls[3];
+    struct pg_call calls[4];
     pg_call(&calls[0], PG_ROTATE_LOCK);
     pg_put_id(&calls[0], &r->session_id);
-    pg_call(&calls[1], PG_ROTATE_REPLAY);
+    pg_call(&calls[1], PG_ROTATE_FENCED);
     pg_put_id(&calls[1], &r->session_id);
-    pg_put_i64(&calls[1], r->generation);
-    pg_put_i64(&calls[1], r->leeway_ms);
-    pg_call(&calls[2], PG_ROTATE_FIND);
+    pg_call(&calls[2], PG_ROTATE_REPLAY);
     pg_put_id(&calls[2], &r->session_id);
-    return pg_run(conn, calls, 3, results);
+    pg_put_i64(&calls[2], r->generation);
+    pg_put_i64(&calls[2], r->leeway_ms);
+    pg_call(&calls[3], PG_ROTATE_FIND);
+    pg_put_id(&calls[3], &r->session_id);
+    return pg_run(conn, calls, 4, results);
 }
 
 static enum store_rotated judge(const struct store_rotation *r, PGresult *replay,
@@ -91,9 +93,9 @@ enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotatio
         *out = res;
         return OK;
     }
-    PGresult *results[3] = {NULL};
+    PGresult *results[4] = {NULL};
     TRY(refuse(conn, rotation, results));
-    res.outcome = judge(rotation, results[1], results[2], &res);
+    res.outcome = judge(rotation, results[2], results[3], &res);
     for (unsigned i = 0; i < ARRAY_LEN(results); i++)
         PQclear(results[i]);
     *out = res;

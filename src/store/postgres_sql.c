@@ -4,6 +4,8 @@
 /* date_part is double precision, which holds milliseconds exactly; extract is numeric, and slow. */
 #define NOW "floor(date_part('epoch', now()) * 1000)::bigint"
 #define LIVE "revoked_at IS NULL AND idle_expires_at > " NOW " AND absolute_expires_at > " NOW
+/* Opened since all sessions were last ended at once. */
+#define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
 /* The session's account may still use it. */
 #define ACTIVE                                                                                     \
     "EXISTS (SELECT FROM credentials c WHERE c.tenant_id = sessions.tenant_id"                     \
@@ -95,9 +97,12 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         " idle_expires_at = least(" NOW " + $8::bigint, absolute_expires_at),"
         " client_ip = $6::text, user_agent = $7::text FROM credentials c"
         " WHERE id = $1::uuid AND generation = $2::bigint AND token_digest = $3::bytea AND " LIVE
-        " AND c.tenant_id = sessions.tenant_id AND c.user_id = sessions.user_id"
+        " AND " CURRENT " AND c.tenant_id = sessions.tenant_id AND c.user_id = sessions.user_id"
         " AND c.status = 'active' RETURNING " SESSION_COLUMNS ", " NOW,
     [PG_ROTATE_LOCK] = "SELECT FROM sessions WHERE id = $1::uuid FOR UPDATE",
+    /* Its row learns late that it had ended. */
+    [PG_ROTATE_FENCED] =
+        "UPDATE sessions SET " END "'operator' WHERE id = $1::uuid AND " LIVE " AND NOT " CURRENT,
     /* $1 session $2 generation $3 leeway */
     [PG_ROTATE_REPLAY] =
         "UPDATE sessions SET " END "'replay_detected' WHERE id = $1::uuid AND " LIVE " AND " ACTIVE
@@ -116,9 +121,12 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "   AND user_id = $2::uuid AND revoked_at IS NULL"
         "   RETURNING idle_expires_at > " NOW " AND absolute_expires_at > " NOW " AS live)"
         " SELECT count(*) FILTER (WHERE live) FROM e",
-    [PG_SESSION_LIST] =
-        "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
-        " AND user_id = $2::uuid AND " LIVE " ORDER BY opened_at DESC, id DESC LIMIT $3::bigint",
+    [PG_SESSION_LIST] = "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
+                        " AND user_id = $2::uuid AND " LIVE " AND " CURRENT
+                        " ORDER BY opened_at DESC, id DESC LIMIT $3::bigint",
+    /* Never back, should the database's clock go back. */
+    [PG_SESSION_FENCE] = "UPDATE settings SET value = greatest(value, " NOW ")"
+                         " WHERE name = 'sessions_not_before' RETURNING value",
     [PG_SESSION_DELETE_ALL] =
         "WITH e AS (DELETE FROM sessions WHERE tenant_id = $1::uuid AND user_id = $2::uuid"
         "   RETURNING " LIVE " AS live) SELECT count(*) FILTER (WHERE live) FROM e",
@@ -131,7 +139,7 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_USER_FIND] =
         "SELECT user_id, email, left(password_hash, 512), status = 'active', created_at,"
         " updated_at, (SELECT count(*) FROM sessions s WHERE s.tenant_id = c.tenant_id"
-        "   AND s.user_id = c.user_id AND " LIVE ")"
+        "   AND s.user_id = c.user_id AND " LIVE " AND " CURRENT ")"
         " FROM credentials c WHERE tenant_id = $1::uuid"
         " AND (email = $2::text OR user_id = $3::uuid)",
     /* $1 tenant $2 user $3 status */

@@ -13,6 +13,9 @@
 
 #define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
 
+/* Opened since all sessions were last ended at once. */
+#define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
+
 static const char *const SQL[SQ_STATEMENTS] = {
     [SQ_BEGIN] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
@@ -53,8 +56,8 @@ static const char *const SQL[SQ_STATEMENTS] = {
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
                         " token_digest, sealed_successor, revoked_at IS NOT NULL OR NOT EXISTS"
                         " (SELECT 1 FROM credentials c WHERE c.tenant_id = s.tenant_id"
-                        " AND c.user_id = s.user_id AND c.status = 'active')"
-                        " FROM sessions s WHERE id = ?1",
+                        " AND c.user_id = s.user_id AND c.status = 'active'),"
+                        " " CURRENT " FROM sessions s WHERE id = ?1",
     [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
                           " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
                           " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
@@ -72,12 +75,15 @@ static const char *const SQL[SQ_STATEMENTS] = {
     [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
                         " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
-                        " ORDER BY opened_at DESC, id DESC LIMIT ?4",
+                        " AND " CURRENT " ORDER BY opened_at DESC, id DESC LIMIT ?4",
+    /* Never back, should the clock go back. */
+    [SQ_SESSION_FENCE] = "UPDATE settings SET value = max(value, ?1)"
+                         " WHERE name = 'sessions_not_before' RETURNING value",
     [SQ_SESSION_DELETE_ALL] = "DELETE FROM sessions WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_SESSION_OWNER] = "SELECT tenant_id, user_id FROM sessions WHERE id = ?1",
     [SQ_USER_FIND] = "SELECT user_id, email, password_hash, status = 'active', created_at,"
                      " updated_at, (SELECT count(*) FROM sessions s WHERE s.tenant_id = ?2"
-                     " AND s.user_id = c.user_id AND " LIVE ") FROM credentials c"
+                     " AND s.user_id = c.user_id AND " LIVE " AND " CURRENT ") FROM credentials c"
                      " WHERE tenant_id = ?2 AND (email = ?3 OR user_id = ?4)",
     [SQ_USER_SET_STATUS] = "UPDATE credentials SET status = ?3, updated_at = ?4"
                            " WHERE tenant_id = ?1 AND user_id = ?2 AND status <> ?3",
@@ -393,4 +399,5 @@ const struct store_ops STORE_SQLITE = {
     .set_active = sqlite_set_active,
     .delete_user = sqlite_delete_user,
     .revoke_session = sqlite_revoke_session,
+    .fence_sessions = sqlite_fence_sessions,
 };

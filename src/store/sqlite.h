@@ -28,6 +28,7 @@ enum sqlite_statement {
     SQ_SESSION_END_OWN,
     SQ_SESSION_END_ALL,
     SQ_SESSION_LIST,
+    SQ_SESSION_FENCE,
     SQ_SESSION_DELETE_ALL,
     SQ_SESSION_OWNER,
     SQ_USER_FIND,
@@ -104,6 +105,7 @@ enum err sqlite_set_active(struct store_conn *base, const struct uuid *tenant_id
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                             const struct uuid *user_id, const uint8_t *identity_digest,
                             uint64_t *ended);
+enum err sqlite_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);
 

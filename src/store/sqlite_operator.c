@@ -207,6 +207,30 @@ static enum err revoke_session(struct sqlite_conn *conn, const struct uuid *sess
     return OK;
 }
 
+static enum err fence(struct sqlite_conn *conn, int64_t *not_before)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_FENCE);
+    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    if (!row)
+        return store_fail(ERR_INTERNAL, "sqlite", "the settings lack sessions_not_before");
+    *not_before = sqlite3_column_int64(st, 0);
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return OK;
+}
+
+enum err sqlite_fence_sessions(struct store_conn *base, int64_t *not_before)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    int64_t at = 0;
+    TRY(sqlite_begin(conn));
+    TRY(sqlite_end(conn, fence(conn, &at)));
+    *not_before = at;
+    return OK;
+}
+
 enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out)
 {

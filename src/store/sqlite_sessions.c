@@ -22,6 +22,7 @@ static void read_session(sqlite3_stmt *st, struct store_session *out)
 struct found {
     bool exists;
     bool revoked; /* or its account is not active */
+    bool fenced;  /* opened before all sessions were ended */
     bool digest_matches;
 };
 
@@ -46,6 +47,7 @@ static enum err find(struct sqlite_conn *conn, const struct store_rotation *r,
             out->sealed_len = (size_t)n;
         }
         found->revoked = sqlite3_column_int(st, 11) != 0;
+        found->fenced = sqlite3_column_int(st, 12) == 0;
     }
     while (row)
         TRY(sqlite_step(conn, st, &row));
@@ -58,7 +60,7 @@ static enum store_rotated judge(const struct store_rotation *r,
     const struct store_session *s = &res->session;
     if (!found->exists)
         return STORE_UNKNOWN;
-    if (found->revoked)
+    if (found->revoked || found->fenced)
         return STORE_REVOKED;
     if (s->idle_expires_at <= res->now || s->absolute_expires_at <= res->now)
         return STORE_EXPIRED;
@@ -113,6 +115,8 @@ static enum err rotate(struct sqlite_conn *conn, const struct store_rotation *r,
     res->outcome = judge(r, res, &found);
     if (res->outcome == STORE_ROTATED)
         return advance(conn, r, res);
+    if (found.fenced) /* its row learns late that it had ended; nothing happens if it knows */
+        return end_one(conn, &r->session_id, "operator", res->now);
     if (res->outcome == STORE_REPLAYED)
         return end_one(conn, &r->session_id, "replay_detected", res->now);
     return OK;

@@ -207,3 +207,8 @@ enum err store_revoke_session(struct store_conn *conn, const struct uuid *sessio
 {
     return told(conn, conn->store->ops->revoke_session(conn, session_id, reason, out));
 }
+
+enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before)
+{
+    return told(conn, conn->store->ops->fence_sessions(conn, not_before));
+}

@@ -246,6 +246,57 @@ TEST(no_login_that_is_under_way_outlives_a_disabling_or_a_deletion)
     }
 }
 
+TEST(no_session_opened_before_a_fence_is_good_for_anything)
+{
+    struct someone who = someone_registered(), other = someone_registered();
+    struct store_new_session s = opened_session(&who), spare = opened_session(&who);
+    struct store_new_session theirs = opened_session(&other);
+    struct store_rotation first = rotation_of(&s);
+    assert_int_equal(rotated(&first), STORE_ROTATED);
+    struct store_rotation r = rotation_after(&first), r2 = rotation_of(&theirs);
+    int64_t fence = 0, again = 0;
+    assert_ok(store_fence_sessions(conn, &fence));
+    assert_int_equal(rotated(&r), STORE_REVOKED);
+    assert_int_equal(rotated(&r), STORE_REVOKED);
+    assert_int_equal(rotated(&first), STORE_REVOKED); /* neither a retry nor a replay */
+    assert_int_equal(rotated(&r2), STORE_REVOKED);
+    assert_int_equal(live_sessions(&who), 0);
+    assert_int_equal(found(&who).live_sessions, 0);
+    assert_int_equal(found(&other).live_sessions, 0);
+    struct store_revoked revoked;
+    assert_ok(store_revoke_session(conn, &s.session_id, "operator", &revoked));
+    assert_false(revoked.changed); /* its row had learnt of it */
+    assert_ok(store_revoke_session(conn, &spare.session_id, "operator", &revoked));
+    assert_true(revoked.changed); /* this one's had not */
+
+    sleep_ms(2);
+    struct store_new_session later = opened_session(&who);
+    struct store_rotation next = rotation_of(&later);
+    assert_int_equal(rotated(&next), STORE_ROTATED);
+    assert_int_equal(rotated(&next), STORE_RETRIED);
+    assert_int_equal(live_sessions(&who), 1);
+    assert_int_equal(found(&who).live_sessions, 1);
+    assert_ok(store_fence_sessions(conn, &again));
+    assert_true(again > fence);
+    next = rotation_after(&next);
+    assert_int_equal(rotated(&next), STORE_REVOKED);
+}
+
+TEST(a_fence_never_moves_back)
+{
+    struct someone who = someone_registered();
+    int64_t fence = 0, again = 0;
+    assert_ok(store_fence_sessions(conn, &fence));
+    store_raw("UPDATE settings SET value = value + 3600000 WHERE name = 'sessions_not_before'",
+              NULL);
+    assert_ok(store_fence_sessions(conn, &again));
+    assert_int_equal(again, fence + 3600000);
+    store_raw("UPDATE settings SET value = 0 WHERE name = 'sessions_not_before'", NULL);
+    struct store_new_session s = opened_session(&who);
+    struct store_rotation r = rotation_of(&s);
+    assert_int_equal(rotated(&r), STORE_ROTATED);
+}
+
 int run_operator_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +307,8 @@ int run_operator_tests(void)
         cmocka_unit_test(who_is_deleted_leaves_nothing_and_nobody_else_is_touched),
         cmocka_unit_test(operations_on_nobody_change_nothing),
         cmocka_unit_test(any_session_can_be_revoked_once),
+        cmocka_unit_test(no_session_opened_before_a_fence_is_good_for_anything),
+        cmocka_unit_test(a_fence_never_moves_back),
         cmocka_unit_test(no_login_that_is_under_way_outlives_a_disabling_or_a_deletion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

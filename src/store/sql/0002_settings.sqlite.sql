@@ -1,0 +1,8 @@
+-- What all instances share besides rows of users. sessions_not_before: a session that was opened
+-- then or earlier (Unix milliseconds) is ended, whatever its own row says.
+CREATE TABLE settings (
+    name  TEXT    NOT NULL PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO settings VALUES ('sessions_not_before', 0);

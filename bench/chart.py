@@ -1,4 +1,4 @@
-"""Draws the ratios as a small SVG by hand: the same numbers always give the same bytes."""
+"""Draws the figures as small SVGs by hand: the same numbers always give the same bytes."""
 
 from xml.sax.saxutils import escape
 
@@ -28,7 +28,7 @@ def panel(rows, y, title, out):
         at = top + i * STEP + (STEP - BAR) / 2
         colour = GOOD if row["met"] else MISSED
         target = LEFT + row["target"] * scale
-        label = row["label"] + (" / " + row["limit_label"] if row["better"] == "higher" else "")
+        label = row["label"] + " / " + row["limit_label"]
         out.append(text(LEFT - 10, at + 15, label, 13, "end"))
         out.append(f'<rect x="{LEFT}" y="{at:.1f}" width="{row["ratio"] * scale:.1f}" height="{BAR}" rx="2" '
                    f'fill="{colour}"/>')
@@ -40,6 +40,38 @@ def panel(rows, y, title, out):
     return bottom + 44
 
 
+def page(title, height, body):
+    head = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="Helvetica, Arial, sans-serif">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+        text(20, 28, title, 17, weight="bold"),
+    ]
+    return "\n".join(head + body + ["</svg>", ""])
+
+
+def draw_hashes(lines, about):
+    """lines: dicts with name, ms_median, ms_min, ms_max. Bars of the medians, whiskers from least to greatest."""
+    out, top = [], 66
+    longest = 1.35 * max(line["ms_median"] for line in lines)
+    scale = (WIDTH - LEFT - RIGHT) / longest
+    out.append(text(20, 50, about, 12, fill=SOFT))
+    for i, line in enumerate(lines):
+        at = top + i * STEP + (STEP - BAR) / 2
+        ours = line["name"] in ("paired", "single")
+        label = {"paired": "Watchword, two at a time", "single": "Watchword, one at a time"}.get(line["name"], line["name"])
+        least, most = (LEFT + min(line[k], longest) * scale for k in ("ms_min", "ms_max"))
+        out.append(text(LEFT - 10, at + 15, label, 13, "end", weight="bold" if ours else "normal"))
+        out.append(f'<rect x="{LEFT}" y="{at:.1f}" width="{line["ms_median"] * scale:.1f}" height="{BAR}" rx="2" '
+                   f'fill="{GOOD if ours else "#8a9aa8"}"/>')
+        out.append(f'<line x1="{least:.1f}" y1="{at + BAR / 2:.1f}" x2="{most:.1f}" y2="{at + BAR / 2:.1f}" '
+                   f'stroke="{TEXT}"/>')
+        out.append(text(WIDTH - RIGHT + 12, at + 15, f'{line["ms_median"]:.0f} ms', 13, weight="bold"))
+    y = top + STEP * len(lines) + 24
+    out.append(text(20, y, "Median milliseconds a hash; the line goes from the least to the greatest seen.", 12, fill=SOFT))
+    return page("One Argon2id hash (shorter is better)", y + 20, out)
+
+
 def draw(rows, notes):
     """rows: dicts with label, limit_label, ratio, target, better (higher/lower), met. notes: lines below."""
     out = []
@@ -49,14 +81,8 @@ def draw(rows, notes):
     if higher:
         y = panel(higher, y, "Share of what the machine can do at most (longer is better)", out)
     if lower:
-        y = panel(lower, y, "99th percentile during a flood of logins, idle = 1 (shorter is better)", out)
+        y = panel(lower, y, "99th percentile, the time named = 1 (shorter is better)", out)
     for note in notes:
         out.append(text(20, y, note, 12, fill=SOFT))
         y += 18
-    head = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" viewBox="0 0 {WIDTH} {y}" '
-        'font-family="Helvetica, Arial, sans-serif">',
-        f'<rect width="{WIDTH}" height="{y}" fill="#ffffff"/>',
-        text(20, 28, "Watchword: measured against its limits on the same cores", 17, weight="bold"),
-    ]
-    return "\n".join(head + out + ["</svg>", ""])
+    return page("Watchword: measured against its limits on the same cores", y, out)

@@ -3,7 +3,7 @@
  *
  *     bench_hash [--memory-kib N] [--iterations N] [--rounds N] [--backend NAME]
  *                [--node SCRIPT] [--json]
- *     bench_hash --bare [--threads N] [--seconds N] ...
+ *     bench_hash --bare [--alone] [--threads N] [--seconds N] ...
  *
  * The first form runs all contenders in turn, round after round, so that whatever else the machine
  * does falls on all of them alike; it prints medians, and the medians of the ratios within each
@@ -12,7 +12,7 @@
  * way of hash_node.mjs, which has to be installed where the benchmark is started.
  *
  * The second form is the limit a service can be compared with: hashes a second of pairs on all
- * threads, with nothing around them.
+ * threads, with nothing around them; with --alone, of single hashes.
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -41,6 +41,7 @@ struct options {
     double seconds;
     const char *node; /* the script, or NULL */
     bool bare;
+    bool alone; /* with bare: single hashes instead of pairs */
     bool json;
 };
 
@@ -278,8 +279,8 @@ static void *work(void *p)
     (void)pthread_barrier_wait(w->start);
     double begun = now_ms();
     do {
-        (void)paired(&b);
-        w->hashes += 2;
+        (void)(w->options->alone ? single(&b) : paired(&b));
+        w->hashes += w->options->alone ? 1 : 2;
         w->ms = now_ms() - begun;
     } while (w->ms < w->options->seconds * 1000);
     argon2_arena_close(b.arena);
@@ -304,7 +305,7 @@ static void bare(const struct options *o)
         rate += workers[i].hashes * 1000 / workers[i].ms;
     }
     printf(o->json ? "{\"hashes_per_second\": %.2f, \"threads\": %u, \"backend\": \"%s\"}\n"
-                   : "%.1f hashes/s in pairs on %u threads, %s\n",
+                   : "%.1f hashes/s on %u threads, %s\n",
            rate, o->threads, argon2_backend_name(argon2_backend_in_use()));
 }
 
@@ -327,6 +328,7 @@ static struct options parse(int argc, char **argv)
         {"node", required_argument, NULL, 'n'},
         {"json", no_argument, NULL, 'j'},
         {"bare", no_argument, NULL, 'B'},
+        {"alone", no_argument, NULL, 'A'},
         {"threads", required_argument, NULL, 'T'},
         {"seconds", required_argument, NULL, 's'},
         {NULL, 0, NULL, 0},
@@ -357,6 +359,9 @@ static struct options parse(int argc, char **argv)
             break;
         case 'B':
             o.bare = true;
+            break;
+        case 'A':
+            o.alone = true;
             break;
         case 'T':
             o.threads = number(optarg, THREADS_MAX);

@@ -46,6 +46,11 @@ int operator_failed(const struct operation *op, enum err e)
     return 1;
 }
 
+void operator_sign(struct log_line *line)
+{
+    log_i64(line, "operator_uid", (int64_t)getuid());
+}
+
 void operator_audit(struct log_line *line, const char *event, const char *message,
                     const struct uuid *tenant_id, const struct uuid *user_id)
 {
@@ -57,24 +62,26 @@ void operator_audit(struct log_line *line, const char *event, const char *messag
         uuid_format(user_id, s);
         log_str(line, "user_id", s);
     }
-    log_i64(line, "operator_uid", (int64_t)getuid());
+    operator_sign(line);
 }
 
 /* ---- opening ---- */
 
 /* Only what concerns these commands has to be right. */
-static bool concerns(const char *name, bool needs_keys)
+static bool concerns(const char *name, enum operator_needs needs)
 {
     static const char *const always[] = {"ENV", "DATA_DIR", "DATABASE_URL", "DATABASE_URL_FILE"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         if (strcmp(name, always[i]) == 0)
             return true;
-    return needs_keys && strncmp(name, "SERVICE_SECRET", 14) == 0;
+    if (needs == NEEDS_PASSWORDS)
+        return strncmp(name, "PASSWORD_PEPPER", 15) == 0 || strncmp(name, "ARGON_", 6) == 0;
+    return needs == NEEDS_KEYS && strncmp(name, "SERVICE_SECRET", 14) == 0;
 }
 
-static bool configuration_ok(struct operation *op, bool needs_keys)
+static bool configuration_ok(struct operation *op, enum operator_needs needs)
 {
-    bool ok = true;
+    bool ok = true, needs_keys = needs == NEEDS_KEYS;
     if (needs_keys) {
         boot_open(&op->config, false, &op->boot);
         if (op->boot.keys == NULL && op->config.service_secret.len == 0 && !op->config.production)
@@ -82,7 +89,7 @@ static bool configuration_ok(struct operation *op, bool needs_keys)
     }
     for (unsigned i = 0; i < op->config.problem_count; i++) {
         const struct config_problem *p = &op->config.problems[i];
-        if (!concerns(p->name, needs_keys))
+        if (!concerns(p->name, needs))
             continue;
         fprintf(stderr, "watchword: %s %s\n", p->name, p->text);
         ok = false;
@@ -178,7 +185,7 @@ static bool confirmed(const struct operator_command *command, const struct opera
 static int perform(const struct operator_command *command, struct operation *op)
 {
     config_read(&op->config);
-    if (!configuration_ok(op, command->needs_keys) || !open_database(op))
+    if (!configuration_ok(op, command->needs) || !open_database(op))
         return 1;
     if ((command->options & OPTIONS_USER) != 0 && !find_user(op))
         return 1;

@@ -23,10 +23,13 @@ struct operation {
     uint8_t identity[IDENTITY_DIGEST_LEN]; /* with keys: the user's */
 };
 
+/* Beside the database: which part of the configuration has to be right. */
+enum operator_needs { NEEDS_NOTHING, NEEDS_KEYS, NEEDS_PASSWORDS };
+
 struct operator_command {
     const char *name; /* "user show" */
     unsigned options; /* which it knows */
-    bool needs_keys;
+    enum operator_needs needs;
     const char *destroys; /* what it does to the user, if that has to be confirmed; or NULL */
     int (*run)(struct operation *op); /* gives the exit code */
 };
@@ -42,6 +45,8 @@ int operator_failed(const struct operation *op, enum err e);
 /* The audit line: tenant, user (unless NULL), who asked. Others may be added before log_end. */
 void operator_audit(struct log_line *line, const char *event, const char *message,
                     const struct uuid *tenant_id, const struct uuid *user_id);
+/* Who asked, for an audit line that is about more than one user. */
+void operator_sign(struct log_line *line);
 
 /* ---- output: text for people, or one JSON object; what the user's device sent is untrusted ----
  */

@@ -152,9 +152,10 @@ static int revoke_all(struct operation *op)
 }
 
 static const struct operator_command COMMANDS[] = {
-    {"session list", OPTIONS_USER | OPTION_JSON, false, NULL, list_sessions},
-    {"session revoke", OPTION_SESSION | OPTION_YES | OPTION_JSON, false, NULL, revoke},
-    {"session revoke-all", OPTIONS_USER | OPTION_YES | OPTION_JSON, false, "logs out", revoke_all},
+    {"session list", OPTIONS_USER | OPTION_JSON, NEEDS_NOTHING, NULL, list_sessions},
+    {"session revoke", OPTION_SESSION | OPTION_YES | OPTION_JSON, NEEDS_NOTHING, NULL, revoke},
+    {"session revoke-all", OPTIONS_USER | OPTION_YES | OPTION_JSON, NEEDS_NOTHING, "logs out",
+     revoke_all},
 };
 
 int command_session(int argc, char **argv)

@@ -1,10 +1,11 @@
-/* commands_user.c: watchword user show, disable, enable, unlock, delete. */
+/* commands_user.c: watchword user show, disable, enable, unlock, delete; and import. */
 #include <stdio.h>
 #include <string.h>
 
 #include "auth/phc.h"
 #include "base/clock.h"
 #include "commands.h"
+#include "commands_import.h"
 #include "commands_operator.h"
 
 #define OUTPUT_MAX 4096
@@ -225,11 +226,12 @@ static int delete (struct operation *op)
 }
 
 static const struct operator_command COMMANDS[] = {
-    {"user show", OPTIONS_USER | OPTION_JSON, true, NULL, show},
-    {"user disable", OPTIONS_USER | OPTION_YES | OPTION_JSON, false, "disables", disable},
-    {"user enable", OPTIONS_USER | OPTION_JSON, false, NULL, enable},
-    {"user unlock", OPTIONS_USER | OPTION_JSON, true, NULL, unlock},
-    {"user delete", OPTIONS_USER | OPTION_YES | OPTION_JSON, true, "deletes", delete},
+    {"user show", OPTIONS_USER | OPTION_JSON, NEEDS_KEYS, NULL, show},
+    {"user disable", OPTIONS_USER | OPTION_YES | OPTION_JSON, NEEDS_NOTHING, "disables", disable},
+    {"user enable", OPTIONS_USER | OPTION_JSON, NEEDS_NOTHING, NULL, enable},
+    {"user unlock", OPTIONS_USER | OPTION_JSON, NEEDS_KEYS, NULL, unlock},
+    {"user delete", OPTIONS_USER | OPTION_YES | OPTION_JSON, NEEDS_KEYS, "deletes", delete},
+    {"user import", OPTION_JSON, NEEDS_PASSWORDS, NULL, import_users},
 };
 
 int command_user(int argc, char **argv)

@@ -12,7 +12,7 @@ static const char HELP[] =
     "  watchword migrate [--status]  bring the database to this version, or show where it is\n"
     "  watchword check               look for problems in configuration and keys\n"
     "  watchword user COMMAND        show, disable, enable, unlock or delete: --tenant UUID, and\n"
-    "                                --email ADDRESS or --user UUID\n"
+    "                                --email ADDRESS or --user UUID; import: from standard input\n"
     "  watchword session COMMAND     list or revoke-all (the user named as above), or revoke\n"
     "                                (--session UUID)\n"
     "  watchword version             print the version\n"

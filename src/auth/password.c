@@ -160,6 +160,12 @@ static const char *read_stored(const struct password_policy *policy, const char 
     return NULL;
 }
 
+const char *password_unusable(const struct password_policy *policy, const char *stored)
+{
+    struct phc phc;
+    return read_stored(policy, stored, &phc);
+}
+
 enum err password_verify_begin(const struct password_policy *policy,
                                const struct password *password, const char *stored,
                                struct password_work *work, const char **unusable)

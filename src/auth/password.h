@@ -65,6 +65,8 @@ MUST_USE enum err password_hash_finish(struct password_work *work, char out[PHC_
 MUST_USE enum err password_verify_begin(const struct password_policy *policy,
                                         const struct password *password, const char *stored,
                                         struct password_work *work, const char **unusable);
+/* Why no password can be verified against that stored hash, as a fixed text; NULL if one can. */
+const char *password_unusable(const struct password_policy *policy, const char *stored);
 /* OK or ERR_DENIED, in time that does not depend on which. */
 MUST_USE enum err password_verify_finish(const struct password_work *work);
 

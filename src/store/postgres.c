@@ -86,6 +86,7 @@ static enum err register_credential(struct store_conn *base, const struct store_
     pg_put_str(&call, c->password_hash);
     pg_put_bytes(&call, digest, digest != NULL ? STORE_DIGEST_LEN : 0);
     pg_put_i64(&call, STORE_IDEMPOTENCY_MS);
+    pg_put_str(&call, c->disabled ? "disabled" : "active");
     TRY(pg_run(conn, &call, 1, &res));
     FAILPOINT("register.inserted");
     if (PQntuples(res) == 0)

@@ -25,13 +25,14 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint FROM migrations",
     [PG_IDEMPOTENCY_FIND] = "SELECT user_id FROM idempotency_keys"
                             " WHERE key_digest = $1::bytea AND created_at > " NOW " - $2::bigint",
-    /* $1 tenant $2 user $3 email $4 hash $5 idempotency digest or null $6 how long a key holds */
+    /* $1 tenant $2 user $3 email $4 hash $5 idempotency digest or null $6 how long a key holds
+     * $7 status */
     [PG_REGISTER] =
         "WITH known AS (SELECT user_id FROM idempotency_keys"
         "   WHERE key_digest = $5::bytea AND created_at > " NOW " - $6::bigint),"
         " added AS (INSERT INTO credentials"
-        "   (tenant_id, user_id, email, password_hash, created_at, updated_at)"
-        "   SELECT $1::uuid, $2::uuid, $3::text, $4::text, " NOW ", " NOW
+        "   (tenant_id, user_id, email, password_hash, created_at, updated_at, status)"
+        "   SELECT $1::uuid, $2::uuid, $3::text, $4::text, " NOW ", " NOW ", $7::text"
         "   WHERE NOT EXISTS (SELECT FROM known) ON CONFLICT DO NOTHING RETURNING user_id),"
         " keyed AS (INSERT INTO idempotency_keys (key_digest, user_id, created_at)"
         "   SELECT $5::bytea, user_id, " NOW " FROM added WHERE $5::bytea IS NOT NULL"

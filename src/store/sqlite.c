@@ -24,8 +24,8 @@ static const char *const SQL[SQ_STATEMENTS] = {
         "SELECT user_id FROM idempotency_keys WHERE key_digest = ?1 AND created_at > ?2",
     [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys VALUES (?1, ?2, ?3)",
     [SQ_CREDENTIAL_PUT] =
-        "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO NOTHING",
+        "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at,"
+        " status) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING",
     [SQ_CREDENTIAL_BY_EMAIL] = "SELECT user_id, status = 'active', password_hash FROM credentials"
                                " WHERE tenant_id = ?1 AND email = ?2",
     [SQ_CREDENTIAL_IS_ACTIVE] = "SELECT 1 FROM credentials"

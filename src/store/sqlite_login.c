@@ -42,6 +42,7 @@ static enum err put_credential(struct sqlite_conn *conn, const struct store_cred
     sqlite_bind_str(st, 3, c->email);
     sqlite_bind_str(st, 4, c->password_hash);
     sqlite3_bind_int64(st, 5, now);
+    sqlite_bind_str(st, 6, c->disabled ? "disabled" : "active");
     int64_t changes = 0;
     TRY(sqlite_run(conn, st, &changes));
     return changes == 1 ? OK : ERR_CONFLICT;

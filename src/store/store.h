@@ -87,6 +87,7 @@ struct store_credential {
     struct uuid user_id;
     const char *email; /* canonical */
     const char *password_hash;
+    bool disabled; /* may not log in until store_set_active */
 };
 
 /* Adds a credential. With an idempotency digest (STORE_DIGEST_LEN bytes, or NULL) that was used

@@ -165,7 +165,8 @@ struct someone someone_new(void)
 enum err someone_register(struct store_conn *c, const struct someone *who,
                           const uint8_t *idempotency_digest, struct uuid *user_id)
 {
-    const struct store_credential credential = {who->tenant_id, who->user_id, who->email, "hash"};
+    const struct store_credential credential = {who->tenant_id, who->user_id, who->email, "hash",
+                                                false};
     return store_register(c, &credential, idempotency_digest, user_id);
 }
 

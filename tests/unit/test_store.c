@@ -167,7 +167,7 @@ TEST(hostile_text_is_only_text)
         struct store_session listed;
         size_t count = 0;
         who.email = texts[i];
-        const struct store_credential c = {who.tenant_id, who.user_id, texts[i], texts[i]};
+        const struct store_credential c = {who.tenant_id, who.user_id, texts[i], texts[i], false};
         assert_ok(store_register(conn, &c, NULL, &id));
         assert_ok(begin_login(&who, &login));
         assert_true(login.found);
@@ -189,7 +189,7 @@ TEST(a_stored_hash_of_any_size_is_cut)
     struct uuid id;
     struct store_login login;
     memset(huge, 'h', sizeof huge - 1);
-    const struct store_credential c = {who.tenant_id, who.user_id, who.email, huge};
+    const struct store_credential c = {who.tenant_id, who.user_id, who.email, huge, false};
     assert_ok(store_register(conn, &c, NULL, &id));
     assert_ok(begin_login(&who, &login));
     assert_true(login.found);

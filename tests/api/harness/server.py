@@ -60,12 +60,14 @@ class Finished:
         return self.out + self.err
 
 
-def run_command(arguments: list[str], settings: Settings, *, timeout: float = 8) -> Finished:
+def run_command(
+    arguments: list[str], settings: Settings, *, timeout: float = 8, stdin: bytes = b""
+) -> Finished:
     """Run the program to its end; whoever does not end in time fails the test."""
     command = [str(service_binary()), *arguments]
     try:
         done = subprocess.run(
-            command, env=environment(settings), capture_output=True, stdin=subprocess.DEVNULL,
+            command, env=environment(settings), capture_output=True, input=stdin,
             timeout=timeout * slowness(), cwd="/",
         )
     except subprocess.TimeoutExpired as late:

@@ -1,6 +1,5 @@
 #include "boot.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,10 +8,9 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "keys_source.h"
 
-#define GENERATED_BITS 2048
 #define GENERATED_SECRET_LEN 32
-#define GENERATED_KEY_NAME "signing-key.pem"
 
 static void file_problem(struct config *config, const char *name, const char *path, enum err e)
 {
@@ -67,76 +65,28 @@ static void open_keys(struct config *config, struct boot *boot)
         config_problem(config, "SERVICE_SECRET", "cannot be used (%s)", err_name(e));
 }
 
-/* ---- the signing key ---- */
+/* ---- the signing keys ---- */
 
-/* The one *.pem in KEYS_DIR: how many there are, and the path of the last. */
-static unsigned find_pem(const char *dir, char path[CONFIG_PATH_MAX + 280])
+static void open_ring(struct config *config, bool may_generate, struct boot *boot)
 {
-    DIR *d = opendir(dir);
-    unsigned count = 0;
-    if (d == NULL)
-        return 0;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no threads yet */
-    for (struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
-        size_t len = strlen(entry->d_name);
-        if (len > 4 && strcmp(entry->d_name + len - 4, ".pem") == 0) {
-            snprintf(path, CONFIG_PATH_MAX + 280, "%s/%s", dir, entry->d_name);
-            count++;
-        }
-    }
-    closedir(d);
-    return count;
-}
-
-static enum err generate_key(const char *dir)
-{
-    char path[CONFIG_PATH_MAX + 32];
-    struct secret pem CLEANUP(secret_close) = {0};
-    snprintf(path, sizeof path, "%s/" GENERATED_KEY_NAME, dir);
-    TRY(file_make_dir(dir));
-    TRY(keyring_generate(GENERATED_BITS, &pem));
-    enum err e = file_create_private(path, pem.data, pem.len);
-    return e == ERR_CONFLICT ? OK : e;
-}
-
-static void find_key(struct config *config, bool may_generate)
-{
-    char path[CONFIG_PATH_MAX + 280];
-    const char *dir = config->keys_dir;
-    if (config->jwt_private_key.len > 0)
+    const struct keys_source source = {.private_pem = &config->jwt_private_key,
+                                       .kid = config->jwt_kid,
+                                       .previous_pem = &config->jwt_previous_key,
+                                       .previous_kid = config->jwt_previous_kid,
+                                       .dir = config->keys_dir};
+    struct keys_flaw flaw = {"KEYS_DIR", "the key set cannot be used"};
+    enum err e = keys_source_load(&source, &boot->key_set, &flaw);
+    if (e == ERR_NOT_FOUND && !config->production && !may_generate)
         return;
-    unsigned count = find_pem(dir, path);
-    if (count == 0 && may_generate && !config->production) {
-        enum err e = generate_key(dir);
-        if (e != OK) {
-            file_problem(config, "KEYS_DIR", dir, e);
-            return;
-        }
-        count = find_pem(dir, path);
+    if (e == ERR_NOT_FOUND && !config->production) {
+        e = keys_dir_generate(config->keys_dir, &flaw);
+        if (e == OK)
+            e = keys_source_load(&source, &boot->key_set, &flaw);
     }
-    if (count > 1)
-        config_problem(config, "KEYS_DIR", "%s holds %u keys; one is expected", dir, count);
-    else if (count == 0 && config->production)
-        config_problem(config, "KEYS_DIR", "%s holds no key (*.pem)", dir);
-    if (count != 1)
-        return;
-    enum err e = file_read_private(path, KEYRING_PEM_MAX, &config->jwt_private_key);
+    if (e == OK)
+        e = keyring_open(&boot->key_set, &boot->ring);
     if (e != OK)
-        file_problem(config, "KEYS_DIR", path, e);
-}
-
-static void open_ring(struct config *config, struct boot *boot)
-{
-    if (config->jwt_private_key.len == 0)
-        return;
-    const struct keyring_source source = {.private_pem = &config->jwt_private_key,
-                                          .kid = config->jwt_kid,
-                                          .previous_public_pem = &config->jwt_previous_key,
-                                          .previous_kid = config->jwt_previous_kid};
-    struct keyring_flaw flaw;
-    if (keyring_open(&source, &boot->ring, &flaw) != OK)
-        config_problem(config, flaw.in_previous ? "JWT_PREV_PUBLIC_KEY_PEM" : "JWT_PRIVATE_KEY_PEM",
-                       "%s", flaw.what);
+        config_problem(config, flaw.setting, "%s", flaw.text);
 }
 
 /* ---- memory ---- */
@@ -185,14 +135,14 @@ void boot_open(struct config *config, bool may_generate, struct boot *out)
     *out = (struct boot){0};
     check_memory(config);
     find_secret(config, may_generate);
-    find_key(config, may_generate);
     open_keys(config, out);
-    open_ring(config, out);
+    open_ring(config, may_generate, out);
 }
 
 void boot_close(struct boot *boot)
 {
     service_keys_close(boot->keys);
     keyring_close(boot->ring);
+    key_set_close(&boot->key_set);
     *boot = (struct boot){0};
 }

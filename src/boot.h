@@ -13,6 +13,7 @@
 
 struct boot {
     struct service_keys *keys;
+    struct key_set key_set; /* count 0: none, and none may be generated */
     struct keyring *ring;
 };
 

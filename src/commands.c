@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/rsa_key.h"
 #include "base/file.h"
 #include "boot.h"
 #include "config.h"
@@ -29,13 +30,14 @@ int command_check(int argc, char **argv)
     config_read(&config);
     boot_open(&config, false, &boot);
     const char *why = NULL;
-    if (boot.ring != NULL && keyring_check_deep(boot.ring, &why) != OK)
-        config_problem(&config, "JWT_PRIVATE_KEY_PEM", "%s", why != NULL ? why : "cannot be used");
+    const struct key_entry *active = key_set_active(&boot.key_set);
+    if (active != NULL && rsa_key_check_deep(&active->private_pem, &why) != OK)
+        config_problem(&config, config.jwt_private_key.len > 0 ? "JWT_PRIVATE_KEY_PEM" : "KEYS_DIR",
+                       "%s", why != NULL ? why : "cannot be used");
     if (print_problems(&config))
         return 1;
     printf("configuration: ok\n");
-    printf("signing key:   %s\n",
-           boot.ring != NULL ? keyring_active_kid(boot.ring) : "will be generated");
+    printf("signing key:   %s\n", active != NULL ? active->kid : "will be generated");
     return 0;
 }
 

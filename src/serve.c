@@ -118,6 +118,7 @@ static enum err start_service(const struct config *config, const struct boot *bo
                    .ttl_seconds = (int64_t)config->access_ttl_minutes * 60},
         .password = &config->password,
         .keyring = boot->ring,
+        .signing_key = key_set_active(&boot->key_set),
         .keys = boot->keys,
         .register_token = &config->register_token,
         .store = r->store,

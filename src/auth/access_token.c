@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "auth/rsa_key.h"
 #include "base/encode.h"
 #include "base/json.h"
 
@@ -59,16 +60,16 @@ static void put_base64url(struct text *t, const uint8_t *data, size_t len)
     t->len += base64url_encode(data, len, t->p + t->len);
 }
 
-enum err access_token_issue(const struct access_policy *policy, struct signer *signer,
-                            const struct access_claims *claims, int64_t now_s,
-                            char out[ACCESS_TOKEN_MAX], size_t *out_len)
+enum err access_token_prepare(const struct access_policy *policy, const char *kid,
+                              const struct access_claims *claims, int64_t now_s,
+                              char out[ACCESS_TOKEN_MAX], size_t *out_len)
 {
     struct uuid jti;
     TRY(uuid_make_v4(&jti));
     char json[ACCESS_TOKEN_MAX / 2];
     struct text t = text_on(out, ACCESS_TOKEN_MAX);
     struct text part = text_on(json, sizeof json);
-    put_header(&part, signer_kid(signer));
+    put_header(&part, kid);
     put_base64url(&t, (const uint8_t *)part.p, part.len);
     text_put_char(&t, '.');
     bool fits = text_ok(&part);
@@ -77,14 +78,19 @@ enum err access_token_issue(const struct access_policy *policy, struct signer *s
     put_base64url(&t, (const uint8_t *)part.p, part.len);
     if (!fits || !text_ok(&part) || !text_ok(&t))
         return ERR_INTERNAL;
-    uint8_t sig[SIGNATURE_MAX];
-    size_t sig_len = 0;
-    TRY(signer_sign(signer, t.p, t.len, sig, &sig_len));
+    *out_len = t.len;
+    return OK;
+}
+
+enum err access_token_finish(char token[ACCESS_TOKEN_MAX], size_t *len, const uint8_t *signature,
+                             size_t signature_len)
+{
+    struct text t = {.p = token, .len = *len, .cap = ACCESS_TOKEN_MAX};
     text_put_char(&t, '.');
-    put_base64url(&t, sig, sig_len);
+    put_base64url(&t, signature, signature_len);
     if (!text_ok(&t))
         return ERR_INTERNAL;
-    *out_len = t.len;
+    *len = t.len;
     return OK;
 }
 
@@ -146,7 +152,7 @@ static EVP_PKEY *key_of_header(const struct keyring *ring, const char *in, size_
 static bool signature_ok(EVP_PKEY *key, const char *signed_part, size_t signed_len,
                          const char *signature, size_t signature_len)
 {
-    uint8_t sig[SIGNATURE_MAX];
+    uint8_t sig[RSA_KEY_BITS_MAX / 8];
     size_t n = 0;
     if (base64url_decode(signature, signature_len, sig, sizeof sig, &n) != OK)
         return false;

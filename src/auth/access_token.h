@@ -1,8 +1,9 @@
 /*
  * access_token.h: RS256 access tokens (RFC 7519, profile of RFC 9068).
  *
- * Issuing takes a signer (one thread's own); verifying takes the keyring and may run on any thread.
- * The service accepts only what it issues: RS256, typ at+jwt, a published kid, its own iss and aud.
+ * Issuing is in two halves, because signing happens elsewhere: access_token_prepare makes what is
+ * to be signed, access_token_finish adds the signature. Any thread may call. The service accepts
+ * only what it issues: RS256, typ at+jwt, a published kid, its own iss and aud.
  */
 #ifndef WW_AUTH_ACCESS_TOKEN_H
 #define WW_AUTH_ACCESS_TOKEN_H
@@ -29,10 +30,15 @@ struct access_claims {
     int64_t auth_time; /* Unix seconds of the login */
 };
 
-/* Compact serialization, NUL-terminated; *out_len without the NUL. now_s is iat. */
-MUST_USE enum err access_token_issue(const struct access_policy *policy, struct signer *signer,
-                                     const struct access_claims *claims, int64_t now_s,
-                                     char out[ACCESS_TOKEN_MAX], size_t *out_len);
+/* The signing input (RFC 7515 section 5.1): header and claims of a new token, without the last dot.
+ * kid is that of the key that will sign; now_s is iat. */
+MUST_USE enum err access_token_prepare(const struct access_policy *policy, const char *kid,
+                                       const struct access_claims *claims, int64_t now_s,
+                                       char out[ACCESS_TOKEN_MAX], size_t *out_len);
+
+/* Adds the signature: the compact serialization, NUL-terminated; *len counts without the NUL. */
+MUST_USE enum err access_token_finish(char token[ACCESS_TOKEN_MAX], size_t *len,
+                                      const uint8_t *signature, size_t signature_len);
 
 /* ERR_DENIED for everything that is not a valid token of this service at now_s. */
 MUST_USE enum err access_token_verify(const struct access_policy *policy,

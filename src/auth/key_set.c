@@ -58,7 +58,7 @@ static bool known_before(const struct key_set *set, unsigned at)
     return false;
 }
 
-const char *key_set_flaw(const struct key_set *set)
+static const char *flaw_of(const struct key_set *set, bool with_private)
 {
     unsigned active = 0;
     for (unsigned i = 0; i < set->count; i++) {
@@ -69,12 +69,22 @@ const char *key_set_flaw(const struct key_set *set)
             return "two keys have the same kid";
         if (key->state != KEY_REVOKED && key->public_pem.len == 0)
             return "a published key has no public half";
-        if (signs && key->private_pem.len == 0)
+        if (with_private && signs && key->private_pem.len == 0)
             return "a key that signs has no private half";
     }
     if (active != 1)
         return active == 0 ? "no key is active" : "more than one key is active";
     return NULL;
+}
+
+const char *key_set_flaw(const struct key_set *set)
+{
+    return flaw_of(set, true);
+}
+
+const char *key_set_public_flaw(const struct key_set *set)
+{
+    return flaw_of(set, false);
 }
 
 void key_entry_close(struct key_entry *entry)

@@ -9,10 +9,10 @@
 #ifndef WW_AUTH_KEY_SET_H
 #define WW_AUTH_KEY_SET_H
 
-#include "auth/keyring.h"
 #include "base/secret.h"
 
 #define KEYS_MAX 16
+#define KID_MAX 128
 
 enum key_state { KEY_NEXT, KEY_ACTIVE, KEY_RETIRING, KEY_REVOKED, KEY_STATES };
 
@@ -45,6 +45,8 @@ void key_set_remove(struct key_set *set, struct key_entry *entry);
 /* NULL if it is sound: one active key, distinct kids, a public half for each that is published, a
  * private one for each that signs or will. Otherwise what is wrong, as a fixed text. */
 const char *key_set_flaw(const struct key_set *set);
+/* The same for a set that holds public halves alone. */
+const char *key_set_public_flaw(const struct key_set *set);
 
 void key_entry_close(struct key_entry *entry);
 /* A zeroed set is fine, and is what remains. */

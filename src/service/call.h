@@ -162,7 +162,6 @@ struct service {
     atomic_size_t hash_memory; /* bytes of the arenas */
     unsigned hash_threads;
     uint8_t register_mac[MAC_LEN]; /* of the register token */
-    char etag[72];
     atomic_bool draining;
 };
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "auth/keyring.h"
+#include "auth/signer.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "service/call.h"
@@ -294,7 +294,7 @@ static enum err sign_open(void *arg, unsigned index, void **context)
 {
     (void)index;
     struct service *service = arg;
-    return signer_open(service->config.keyring, (struct signer **)context);
+    return signer_open(service->config.signing_key, (struct signer **)context);
 }
 
 static void sign_close(void *context)

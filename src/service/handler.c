@@ -1,6 +1,7 @@
 /* handler.c: from an HTTP request to a use case, and back. */
 #include <string.h>
 
+#include "auth/signer.h"
 #include "base/clock.h"
 #include "service/call.h"
 
@@ -9,9 +10,14 @@ enum err call_issue(struct call *call, struct signer *signer, const struct acces
     call->access_token = malloc(ACCESS_TOKEN_MAX);
     if (call->access_token == NULL)
         return ERR_INTERNAL;
-    return access_token_issue(&call->service->config.access, signer, claims,
-                              clock_unix_ms() / MS_PER_SECOND, call->access_token,
-                              &call->access_token_len);
+    uint8_t signature[SIGNATURE_MAX];
+    size_t signature_len = 0;
+    TRY(access_token_prepare(&call->service->config.access, signer_kid(signer), claims,
+                             clock_unix_ms() / MS_PER_SECOND, call->access_token,
+                             &call->access_token_len));
+    TRY(signer_sign(signer, call->access_token, call->access_token_len, signature, &signature_len));
+    return access_token_finish(call->access_token, &call->access_token_len, signature,
+                               signature_len);
 }
 
 struct call *call_of(const struct http_request *request)

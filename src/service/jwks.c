@@ -6,24 +6,26 @@
 
 /* If-None-Match: *, or a list of entity tags; weak comparison (RFC 9110 section 13.1.2). The tag is
  * long and random-looking, so finding it quoted inside the list is finding it in the list. */
-static bool is_known(const struct call *call)
+static bool is_known(const struct call *call, const char *etag)
 {
     const char *known = http_header(call->http, "If-None-Match");
-    return known != NULL && (strcmp(known, "*") == 0 || strstr(known, call->service->etag) != NULL);
+    return known != NULL && (strcmp(known, "*") == 0 || strstr(known, etag) != NULL);
 }
 
 enum flow jwks_start(struct call *call)
 {
     struct http_answer *a = &call->http->answer;
-    http_add_header(call->http, "ETag", call->service->etag);
+    const struct keyring *ring = call->service->config.keyring;
+    const char *etag = keyring_jwks_etag(ring);
+    http_add_header(call->http, "ETag", etag);
     http_add_header(call->http, "Cache-Control", "public, max-age=300");
     call->outcome = OUTCOME_OK;
-    if (is_known(call)) {
+    if (is_known(call, etag)) {
         a->status = 304;
         return FLOW_DONE;
     }
     size_t len = 0;
-    const char *set = keyring_jwks(call->service->config.keyring, &len);
+    const char *set = keyring_jwks(ring, &len);
     answer_json(call, 200, (char *)(uintptr_t)set, len, false);
     a->body_lasts = true;
     return FLOW_DONE;

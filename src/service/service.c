@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-#include "auth/keyring.h"
-#include "base/encode.h"
-#include "base/sha256.h"
 #include "service/call.h"
 
 /* 3 MiB: keys that are being limited, or were lately. */
@@ -16,19 +13,6 @@ static enum err prepare_register_mac(struct service *service)
     const struct mac_part part = {c->register_token->data, c->register_token->len};
     return service_keys_mac(c->keys, service_keys_current_id(c->keys), KEY_BEARER, &part, 1,
                             service->register_mac);
-}
-
-static enum err prepare_etag(struct service *service)
-{
-    size_t len = 0;
-    const char *set = keyring_jwks(service->config.keyring, &len);
-    uint8_t digest[SHA256_LEN];
-    char hex[2 * SHA256_LEN + 1];
-    TRY(sha256(set, len, digest));
-    hex_encode(digest, sizeof digest, hex);
-    struct text t = text_on(service->etag, sizeof service->etag);
-    text_put_f(&t, "\"%.32s\"", hex);
-    return OK;
 }
 
 static void cleanup_service(struct service **service)
@@ -46,7 +30,6 @@ enum err service_open(const struct service_config *config, struct service **out)
     pace_open(&service->pace);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
-    TRY(prepare_etag(service));
     TRY(metrics_open_service(service));
     TRY(limiter_open(LIMITER_PLACES, &service->limiter));
     unsigned at_once =

@@ -40,6 +40,7 @@ struct service_config {
     struct access_policy access;
     const struct password_policy *password; /* outlives the service, like all that follows */
     const struct keyring *keyring;
+    const struct key_entry *signing_key; /* the active one */
     const struct service_keys *keys;
     const struct secret *register_token; /* len 0: registration is open */
     struct store *store;

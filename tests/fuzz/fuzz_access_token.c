@@ -4,6 +4,9 @@
 #include "fuzz.h"
 
 #include "auth/access_token.h"
+#include "auth/key_entry.h"
+#include "auth/rsa_key.h"
+#include "auth/signer.h"
 #include "base/encode.h"
 
 static const struct access_policy POLICY = {"https://id.example", "api", "", 600};
@@ -12,11 +15,13 @@ static struct signer *signer;
 
 static void open_ring(void)
 {
-    struct secret pem = {0}, none = {0};
-    struct keyring_flaw flaw = {0};
-    REQUIRE(keyring_generate(2048, &pem) == OK);
-    const struct keyring_source source = {&pem, "fuzz", &none, ""};
-    REQUIRE(keyring_open(&source, &ring, &flaw) == OK && signer_open(ring, &signer) == OK);
+    struct secret pem = {0};
+    struct key_set set = {.count = 1};
+    const char *why = NULL;
+    REQUIRE(rsa_key_generate(2048, &pem) == OK);
+    REQUIRE(key_entry_private(&pem, "fuzz", KEY_ACTIVE, &set.keys[0], &why) == OK);
+    REQUIRE(keyring_open(&set, &ring) == OK && signer_open(&set.keys[0], &signer) == OK);
+    key_set_close(&set);
     secret_close(&pem);
 }
 

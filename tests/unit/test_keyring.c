@@ -8,10 +8,11 @@
 #include <openssl/rsa.h>
 #include <stdio.h>
 
+#include "auth/key_entry.h"
 #include "auth/keyring.h"
+#include "auth/rsa_key.h"
+#include "auth/signer.h"
 #include "base/json.h"
-
-static const struct secret NONE = {0};
 
 /* ---- keys as PEM ---- */
 
@@ -72,55 +73,79 @@ static int free_keys(void **state)
     return 0;
 }
 
+static enum err read_private(const struct secret *pem, const char *kid, struct key_entry *out)
+{
+    const char *why = NULL;
+    enum err e = key_entry_private(pem, kid, KEY_ACTIVE, out, &why);
+    if (e != OK)
+        assert_non_null(why);
+    return e;
+}
+
+static enum err read_public(const struct secret *pem, const char *kid, struct key_entry *out)
+{
+    const char *why = NULL;
+    enum err e = key_entry_public(pem, kid, KEY_RETIRING, out, &why);
+    if (e != OK)
+        assert_non_null(why);
+    return e;
+}
+
+/* One key that signs, and one before it or NULL. */
+static struct key_set set_of(EVP_PKEY *active, const char *kid, EVP_PKEY *previous,
+                             const char *previous_kid)
+{
+    struct secret pem = private_pem(active), before = {0};
+    struct key_set set = {.count = previous != NULL ? 2 : 1};
+    assert_ok(read_private(&pem, kid, &set.keys[0]));
+    if (previous != NULL) {
+        before = public_pem(previous);
+        assert_ok(read_public(&before, previous_kid, &set.keys[1]));
+    }
+    secret_close(&pem);
+    secret_close(&before);
+    return set;
+}
+
 static struct keyring *opened(EVP_PKEY *active, const char *kid, EVP_PKEY *previous,
                               const char *previous_kid)
 {
-    struct secret pem = private_pem(active), before = {0};
+    struct key_set set = set_of(active, kid, previous, previous_kid);
     struct keyring *ring = NULL;
-    struct keyring_flaw flaw = {0};
-    if (previous != NULL)
-        before = public_pem(previous);
-    const struct keyring_source source = {&pem, kid, &before, previous_kid};
-    assert_ok(keyring_open(&source, &ring, &flaw));
-    secret_close(&pem);
-    secret_close(&before);
+    assert_ok(keyring_open(&set, &ring));
+    key_set_close(&set);
     return ring;
 }
 
-static bool refused_for_previous(const struct keyring_source *source)
+static void refused_private(const struct secret *pem, const char *kid)
 {
-    struct keyring *ring = NULL;
-    struct keyring_flaw flaw = {0};
-    assert_err(keyring_open(source, &ring, &flaw), ERR_INVALID);
-    assert_non_null(flaw.what);
-    assert_null(ring);
-    return flaw.in_previous;
+    struct key_entry entry = {.created_at = 77};
+    assert_err(read_private(pem, kid, &entry), ERR_INVALID);
+    assert_int_equal(entry.created_at, 77);
 }
 
-static void refused_source(const struct keyring_source *source)
+static void refused_public(const struct secret *pem, const char *kid)
 {
-    (void)refused_for_previous(source);
+    struct key_entry entry = {.created_at = 77};
+    assert_err(read_public(pem, kid, &entry), ERR_INVALID);
+    assert_int_equal(entry.created_at, 77);
 }
 
 static void refused_bytes(const void *data, size_t len)
 {
     struct secret pem = {0};
     assert_ok(secret_copy(data, len, &pem));
-    const struct keyring_source source = {&pem, "", &NONE, ""};
-    refused_source(&source);
+    refused_private(&pem, "");
     secret_close(&pem);
 }
 
 static void refused_key(EVP_PKEY *pkey)
 {
-    struct secret priv = private_pem(pkey), pub = public_pem(pkey), fine = private_pem(good);
-    const struct keyring_source active = {&priv, "", &NONE, ""};
-    const struct keyring_source previous = {&fine, "", &pub, ""};
-    assert_false(refused_for_previous(&active));
-    assert_true(refused_for_previous(&previous));
+    struct secret priv = private_pem(pkey), pub = public_pem(pkey);
+    refused_private(&priv, "");
+    refused_public(&pub, "");
     secret_close(&priv);
     secret_close(&pub);
-    secret_close(&fine);
     EVP_PKEY_free(pkey);
 }
 
@@ -180,8 +205,7 @@ TEST(what_is_no_private_key_is_refused)
     refused_bytes("garbage", 7);
     static const char empty[] = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
     refused_bytes(empty, sizeof empty - 1);
-    const struct keyring_source private_as_previous = {&priv, "", &priv, ""};
-    refused_source(&private_as_previous);
+    refused_public(&priv, "");
     secret_close(&pem);
     secret_close(&priv);
 }
@@ -222,24 +246,90 @@ TEST(halves_that_do_not_match_are_refused)
     EVP_PKEY_free(pkey);
 }
 
-TEST(kids_are_distinct_short_and_printable)
+TEST(kids_are_short_and_printable)
 {
-    struct secret pem = private_pem(good), pub = public_pem(other), same = public_pem(good);
+    struct secret pem = private_pem(good), pub = public_pem(other);
     char longest[KID_MAX + 2];
     memset(longest, 'k', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     const char *const bad[] = {"a b", "a\"b", "a\\b", "a\n", "\x7f", "\xc3\xa9", longest};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        refused_source(&(struct keyring_source){&pem, bad[i], &NONE, ""});
-        refused_source(&(struct keyring_source){&pem, "", &pub, bad[i]});
+        refused_private(&pem, bad[i]);
+        refused_public(&pub, bad[i]);
     }
-    refused_source(&(struct keyring_source){&pem, "k", &pub, "k"});
-    refused_source(&(struct keyring_source){&pem, "", &same, ""});
     secret_close(&pem);
     secret_close(&pub);
-    secret_close(&same);
     longest[KID_MAX] = '\0';
     keyring_close(opened(good, longest, NULL, ""));
+}
+
+static void refused_set(const struct key_set *set)
+{
+    struct keyring *ring = NULL;
+    assert_non_null(key_set_flaw(set));
+    assert_non_null(key_set_public_flaw(set));
+    assert_err(keyring_open(set, &ring), ERR_INVALID);
+    assert_null(ring);
+}
+
+TEST(a_set_has_one_active_key_and_distinct_kids)
+{
+    struct key_set set = set_of(good, "k", other, "k");
+    struct key_set empty = {0};
+    refused_set(&set);
+    set.keys[1].kid[0] = 'l';
+    set.keys[1].state = KEY_ACTIVE;
+    refused_set(&set);
+    set.keys[0].state = set.keys[1].state = KEY_NEXT;
+    refused_set(&set);
+    refused_set(&empty);
+    assert_null(key_set_active(&empty));
+    key_set_close(&set);
+    set = set_of(good, "", good, "");
+    refused_set(&set);
+    key_set_close(&set);
+}
+
+TEST(a_revoked_key_is_not_published)
+{
+    struct key_set set = set_of(good, "now", other, "before");
+    struct keyring *ring = NULL;
+    size_t len = 0;
+    set.keys[1].state = KEY_REVOKED;
+    assert_ok(keyring_open(&set, &ring));
+    assert_null(keyring_find(ring, "before", 6));
+    assert_null(strstr(keyring_jwks(ring, &len), "before"));
+    assert_int_equal(keyring_count(ring), 1);
+    assert_string_equal(keyring_key_at(ring, 0).kid, "now");
+    keyring_close(ring);
+    key_set_close(&set);
+}
+
+TEST(a_set_full_of_the_largest_keys_is_published_whole)
+{
+    struct key_set set = {.count = KEYS_MAX};
+    struct secret pem = {0};
+    struct keyring *ring = NULL;
+    size_t len = 0;
+    EVP_PKEY *large = rsa(8192, 65537);
+    pem = public_pem(large);
+    for (unsigned i = 0; i < KEYS_MAX; i++) {
+        char kid[KID_MAX + 1];
+        memset(kid, 'a' + (int)i, KID_MAX);
+        kid[KID_MAX] = '\0';
+        assert_ok(read_public(&pem, kid, &set.keys[i]));
+    }
+    set.keys[7].state = KEY_ACTIVE;
+    assert_ok(keyring_open(&set, &ring));
+    assert_int_equal(keyring_count(ring), KEYS_MAX);
+    assert_string_equal(keyring_active_kid(ring), set.keys[7].kid);
+    const char *jwks = keyring_jwks(ring, &len);
+    assert_int_equal(strlen(jwks), len);
+    assert_true(len > (size_t)KEYS_MAX * (8192 / 6 + KID_MAX));
+    keyring_close(ring);
+    key_set_close(&set);
+    secret_close(&pem);
+    EVP_PKEY_free(large);
 }
 
 /* ---- what is accepted ---- */
@@ -247,14 +337,12 @@ TEST(kids_are_distinct_short_and_printable)
 TEST(a_generated_key_opens_and_stands_the_slow_checks)
 {
     struct secret pem = {0};
-    struct keyring *ring = NULL;
+    struct key_entry entry = {0};
     const char *why = NULL;
-    struct keyring_flaw flaw = {0};
-    assert_ok(keyring_generate(2048, &pem));
-    const struct keyring_source source = {&pem, "", &NONE, ""};
-    assert_ok(keyring_open(&source, &ring, &flaw));
-    assert_ok(keyring_check_deep(ring, &why));
-    keyring_close(ring);
+    assert_ok(rsa_key_generate(2048, &pem));
+    assert_ok(read_private(&pem, "", &entry));
+    assert_ok(rsa_key_check_deep(&entry.private_pem, &why));
+    key_entry_close(&entry);
     keyring_close(NULL);
     secret_close(&pem);
 }
@@ -300,6 +388,7 @@ TEST(the_key_set_publishes_both_keys_and_public_members_alone)
     const char *jwks = keyring_jwks(ring, &len), *why = NULL;
     json_t *set = NULL;
     assert_int_equal(strlen(jwks), len);
+    assert_int_equal(strlen(keyring_jwks_etag(ring)), 34);
     assert_ok(json_read(jwks, len, &set, &why));
     json_t *keys = json_object_get(set, "keys");
     assert_int_equal(json_array_size(keys), 2);
@@ -333,12 +422,12 @@ TEST(a_key_is_found_by_its_exact_kid)
 
 TEST(a_signature_is_rs256_of_the_active_key)
 {
-    struct keyring *ring = opened(good, "", other, "");
+    struct key_set set = set_of(good, "", other, "");
     struct signer *signer = NULL;
     uint8_t sig[SIGNATURE_MAX];
     size_t len = 0;
-    assert_ok(signer_open(ring, &signer));
-    assert_string_equal(signer_kid(signer), keyring_active_kid(ring));
+    assert_ok(signer_open(&set.keys[0], &signer));
+    assert_string_equal(signer_kid(signer), set.keys[0].kid);
     assert_ok(signer_sign(signer, "data", 4, sig, &len));
     assert_int_equal(len, 256);
     for (unsigned flip = 0; flip < 3; flip++) {
@@ -352,7 +441,7 @@ TEST(a_signature_is_rs256_of_the_active_key)
     }
     signer_close(signer);
     signer_close(NULL);
-    keyring_close(ring);
+    key_set_close(&set);
 }
 
 int main(void)
@@ -364,7 +453,10 @@ int main(void)
         cmocka_unit_test(every_truncation_of_a_key_is_refused),
         cmocka_unit_test(what_is_no_private_key_is_refused),
         cmocka_unit_test(halves_that_do_not_match_are_refused),
-        cmocka_unit_test(kids_are_distinct_short_and_printable),
+        cmocka_unit_test(kids_are_short_and_printable),
+        cmocka_unit_test(a_set_has_one_active_key_and_distinct_kids),
+        cmocka_unit_test(a_revoked_key_is_not_published),
+        cmocka_unit_test(a_set_full_of_the_largest_keys_is_published_whole),
         cmocka_unit_test(a_generated_key_opens_and_stands_the_slow_checks),
         cmocka_unit_test(the_default_kid_is_the_thumbprint_of_rfc7638),
         cmocka_unit_test(the_key_set_publishes_both_keys_and_public_members_alone),

@@ -254,6 +254,8 @@ static void read_listeners(struct config *c)
         config_problem(c, "TRUSTED_PROXIES",
                        "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
                        IP_NETWORKS_MAX);
+    c->connections_per_address =
+        small(c, "CONNECTIONS_PER_ADDRESS", 256, 1, CONFIG_CONNECTIONS_MAX);
     c->cors_origins = value_of("CORS_ORIGINS");
     if (c->cors_origins != NULL && !origins_ok(c->cors_origins))
         config_problem(c, "CORS_ORIGINS",

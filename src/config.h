@@ -19,6 +19,7 @@
 
 #define CONFIG_PROBLEMS_MAX 64
 #define CONFIG_PATH_MAX 1024
+#define CONFIG_CONNECTIONS_MAX 8192 /* of the public listener */
 
 struct config_problem {
     const char *name; /* of the variable */
@@ -37,7 +38,8 @@ struct config {
     const char *host, *ops_host;
     unsigned port, ops_port;
     struct ip_networks trusted_proxies;
-    const char *cors_origins; /* comma-separated, or NULL */
+    unsigned connections_per_address; /* of the public listener */
+    const char *cors_origins;         /* comma-separated, or NULL */
     bool metrics_public;
 
     struct secret jwt_private_key; /* len 0: KEYS_DIR */

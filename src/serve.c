@@ -15,9 +15,9 @@
 #include "commands.h"
 #include "net/http.h"
 
-#define CONNECTIONS_MAX 8192
 /* They parse, validate, and serve JWKS and health: more would take from the lanes. */
 #define NETWORK_THREADS 2
+#define OPERATIONS_CONNECTIONS_MAX 64
 #define IDLE_SECONDS 60
 #define REQUEST_SECONDS 10
 #define DRAIN_SECONDS 30
@@ -56,7 +56,7 @@ static unsigned raise_descriptors(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return 512;
-    rlim_t wanted = CONNECTIONS_MAX + OTHER_DESCRIPTORS;
+    rlim_t wanted = CONFIG_CONNECTIONS_MAX + OTHER_DESCRIPTORS;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur > (rlim_t)OTHER_DESCRIPTORS * 2
@@ -131,35 +131,40 @@ static enum err start_service(const struct config *config, const struct boot *bo
     return service_open(&service, &r->service);
 }
 
-static enum err start_listener(const struct config *config, const char *prefix, const char *host,
-                               unsigned port, unsigned threads, unsigned connections,
-                               struct http_handler handler, struct http_server **out)
+/* What the listeners have in common is filled in here. */
+static enum err start_listener(const struct config *config, const char *prefix,
+                               struct http_config http, struct http_server **out)
 {
-    const struct http_config http = {
-        .host = host,
-        .port = port,
-        .threads = threads,
-        .connections_max = connections,
-        .idle_seconds = IDLE_SECONDS,
-        .request_seconds = REQUEST_SECONDS,
-        .trusted_proxies = config->trusted_proxies,
-        .handler = handler,
-    };
+    http.idle_seconds = IDLE_SECONDS;
+    http.request_seconds = REQUEST_SECONDS;
+    http.trusted_proxies = config->trusted_proxies;
     char why[128];
     enum err e = http_open(&http, out);
     if (e != OK)
-        fprintf(stderr, "watchword: %sHOST %s, %sPORT %u: cannot listen: %s\n", prefix, host,
-                prefix, port, strerror_r(errno, why, sizeof why));
+        fprintf(stderr, "watchword: %sHOST %s, %sPORT %u: cannot listen: %s\n", prefix, http.host,
+                prefix, http.port, strerror_r(errno, why, sizeof why));
     return e;
 }
 
 static enum err start_listeners(const struct config *config, struct running *r)
 {
-    unsigned connections = raise_descriptors();
-    TRY(start_listener(config, "OPS_", config->ops_host, config->ops_port, 1, 64,
-                       service_operations_handler(r->service), &r->operations));
-    return start_listener(config, "", config->host, config->port, NETWORK_THREADS, connections,
-                          service_public_handler(r->service), &r->public);
+    const struct http_config operations = {
+        .host = config->ops_host,
+        .port = config->ops_port,
+        .threads = 1,
+        .connections_max = OPERATIONS_CONNECTIONS_MAX,
+        .handler = service_operations_handler(r->service),
+    };
+    const struct http_config public = {
+        .host = config->host,
+        .port = config->port,
+        .threads = NETWORK_THREADS,
+        .connections_max = raise_descriptors(),
+        .connections_per_address = config->connections_per_address,
+        .handler = service_public_handler(r->service),
+    };
+    TRY(start_listener(config, "OPS_", operations, &r->operations));
+    return start_listener(config, "", public, &r->public);
 }
 
 static void note_started(const struct config *config, const struct boot *boot,

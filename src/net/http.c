@@ -19,6 +19,7 @@
 #include "net/http_framing.h"
 #include "net/http_layout.h"
 #include "net/http_origin.h"
+#include "net/http_share.h"
 
 /* The header section, and the growing edge of the body, live in this. */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
@@ -31,6 +32,7 @@ struct http_server {
     struct http_config config;
     struct MHD_Daemon *daemon;
     struct http_deadlines *deadlines;
+    struct http_shares *shares; /* NULL: no limit for an address */
     int listener;
     atomic_bool quiescing;
     atomic_uint in_flight;
@@ -305,6 +307,14 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     http_deadline_idle(connection);
 }
 
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = arg;
+    http_deadline_connection(server->deadlines, connection, context, code);
+    http_share_connection(server->shares, connection, code);
+}
+
 static void *on_request_line(void *arg, const char *uri, struct MHD_Connection *connection)
 {
     (void)arg;
@@ -389,15 +399,25 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
         {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)c->idle_seconds, NULL},
         {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
         {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server},
-        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_deadline_connection, server->deadlines},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, server},
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_request_line, server},
         {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)leave_escaped, server},
         /* A pool of one is not a pool: the plain single thread does the same with less. */
         {c->threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)c->threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    return MHD_start_daemon(flags, (uint16_t)c->port, NULL, NULL, on_request, server,
-                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return MHD_start_daemon(flags, (uint16_t)c->port, http_share_accept, server->shares, on_request,
+                            server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+}
+
+static enum err open_shares(struct http_server *server)
+{
+    const struct http_config *c = &server->config;
+    const struct http_share_config config = {.limit = c->connections_per_address,
+                                             .unlimited = c->trusted_proxies,
+                                             .refused = c->handler.turned_away,
+                                             .arg = c->handler.arg};
+    return config.limit > 0 ? http_shares_open(&config, &server->shares) : OK;
 }
 
 enum err http_open(const struct http_config *config, struct http_server **out)
@@ -410,6 +430,8 @@ enum err http_open(const struct http_config *config, struct http_server **out)
     enum err e = server->listener >= 0 ? OK : ERR_UNAVAILABLE;
     if (e == OK)
         e = http_deadlines_open(config->idle_seconds, config->request_seconds, &server->deadlines);
+    if (e == OK)
+        e = open_shares(server);
     if (e == OK)
         server->daemon = start_daemon(server);
     if (e == OK && server->daemon == NULL)
@@ -448,5 +470,6 @@ void http_close(struct http_server *server)
     if (server->listener >= 0 && (quiesced || server->daemon == NULL))
         close(server->listener);
     http_deadlines_close(server->deadlines);
+    http_shares_close(server->shares);
     free(server);
 }

@@ -99,6 +99,9 @@ struct http_handler {
     /* The answer is complete and about to be sent; on a network thread, once for each request. */
     void (*finish)(void *arg, struct http_request *request);
     void (*release)(struct http_request *request);
+    /* A connection was refused, because its address has as many as it may. first: of those since
+     * it last had none. */
+    void (*turned_away)(void *arg, const struct ip_address *client, bool first);
 };
 
 struct http_config {
@@ -106,8 +109,9 @@ struct http_config {
     unsigned port; /* 1 to 65535 */
     unsigned threads;
     unsigned connections_max;
-    unsigned idle_seconds;    /* between requests */
-    unsigned request_seconds; /* from the request line to the end of the body */
+    unsigned connections_per_address; /* 0: no limit; IPv6 by /64; none for trusted proxies */
+    unsigned idle_seconds;            /* between requests */
+    unsigned request_seconds;         /* from the request line to the end of the body */
     struct ip_networks trusted_proxies;
     struct http_handler handler;
 };

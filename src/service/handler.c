@@ -3,7 +3,7 @@
 
 #include "auth/signer.h"
 #include "base/clock.h"
-#include "service/call.h"
+#include "service/metrics.h"
 
 enum err call_issue(struct call *call, struct signer *signer, const struct access_claims *claims)
 {
@@ -166,12 +166,28 @@ static void release(struct http_request *request)
     free(call);
 }
 
+/* Counted each time, told once. */
+static void turned_away(void *arg, const struct ip_address *client, bool first)
+{
+    const struct service *service = arg;
+    metrics_count(service->metrics->counted, M_REFUSED, 0);
+    if (!first || !log_wants(LOG_WARN))
+        return;
+    struct log_line line;
+    char text[IP_TEXT_MAX + 1];
+    ip_format(client, text);
+    log_begin(&line, LOG_WARN, "http.connections_refused",
+              "an address has CONNECTIONS_PER_ADDRESS connections and gets no more");
+    log_str(&line, "client_ip", text);
+    log_end(&line);
+}
+
 struct http_handler service_public_handler(struct service *service)
 {
-    return (struct http_handler){service, begin_public, refuse, finish, release};
+    return (struct http_handler){service, begin_public, refuse, finish, release, turned_away};
 }
 
 struct http_handler service_operations_handler(struct service *service)
 {
-    return (struct http_handler){service, begin_operations, refuse, finish, release};
+    return (struct http_handler){service, begin_operations, refuse, finish, release, turned_away};
 }

@@ -18,6 +18,7 @@ enum metric_id {
     M_LOGOUT,
     M_LOCKOUTS,
     M_LIMITED,
+    M_REFUSED,
     M_REPLAY,
     M_UP,
     M_VERIFY,

@@ -215,6 +215,10 @@ const struct metric METRIC_TABLE[METRICS] = {
                    .series = ARRAY_LEN(SCOPE_NAMES),
                    .labels = {"scope"},
                    .value_of = scope_label},
+    [M_REFUSED] = {.name = "auth_connections_refused_total",
+                   .help = "Connections refused: their address had its share already.",
+                   .kind = METRIC_COUNTER,
+                   .series = 1},
     [M_REPLAY] = {.name = "auth_refresh_replay_total",
                   .help =
                       "Spent refresh tokens presented, by how many generations they were behind.",

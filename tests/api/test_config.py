@@ -84,6 +84,7 @@ NUMBERS = {
     "REFRESH_PER_MIN_PER_TOKEN": ["0", "-1"],
     "IP_RL_PER_SECOND": ["0", "-1"],
     "IP_RL_BURST": ["0", "-1"],
+    "CONNECTIONS_PER_ADDRESS": ["0", "-1", "8193"],
     "PASSWORD_MIN_LENGTH": ["7", "65", "-1"],
     "PASSWORD_MAX_LENGTH": ["0", "-1", "10"],
     "PASSWORD_MIN_SCORE": ["-1", "5"],
@@ -343,7 +344,8 @@ def test_limits_at_their_ends_are_taken(settings: Configure) -> None:
         "PASSWORD_MIN_LENGTH": ["8", "64"], "PASSWORD_MIN_SCORE": ["0", "4"],
         "LOGIN_PER_MIN_PER_EMAIL": ["1", "1000000"], "REGISTER_PER_MIN_PER_EMAIL": ["1000000"],
         "REFRESH_PER_MIN_PER_TOKEN": ["1000000"], "IP_RL_PER_SECOND": ["1", "1000000"],
-        "IP_RL_BURST": ["1", "1000000"], "REFRESH_DELIVERY": ["body", "cookie", "both"],
+        "IP_RL_BURST": ["1", "1000000"], "CONNECTIONS_PER_ADDRESS": ["1", "8192"],
+        "REFRESH_DELIVERY": ["body", "cookie", "both"],
         "MAX_CONCURRENT_HASHES": ["1", "4"], "METRICS_PUBLIC": ["true", "false"],
         "TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "127.0.0.1,2001:db8::/32", "0.0.0.0/0"],
     }

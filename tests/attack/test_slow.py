@@ -5,8 +5,10 @@ The minute is waited for with WATCHWORD_SLOW=1 only.
 """
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from harness.client import JWKS, REFRESH
 from harness.fixtures import ServerFactory
 from harness.raw import exchange, json_request, parse, request
 from harness.server import Server
+from harness.settings import slowness
 
 REQUEST_SECONDS = 10
 IDLE_SECONDS = 60
@@ -159,6 +162,107 @@ def test_idle_connection_is_let_go(
     for link in (used, unused):
         assert _ended(link, max(1.0, begin + IDLE_SECONDS + GRACE - time.monotonic()))
     assert time.monotonic() - begin >= REQUEST_SECONDS - 1
+
+
+SHARE, GREEDY = 40, 200
+STRANGERS = {"TRUSTED_PROXIES": "10.0.0.0/8"}  # loopback would be a trusted proxy, without a limit
+
+
+class Crowd:
+    """Connections of one loopback address that have sent half a request."""
+
+    def __init__(self, server: Server, source: str = "127.0.0.1") -> None:
+        self.server, self.source = server, source
+        self.links: list[socket.socket] = []
+
+    def grow(self, count: int) -> int:
+        """So many more are tried; those that stay are kept."""
+        new = [socket.create_connection(("127.0.0.1", self.server.port), timeout=10,
+                                        source_address=(self.source, 0)) for _ in range(count)]
+        for link in new:
+            with contextlib.suppress(ConnectionError):
+                link.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n")
+        kept = [link for link in new if not _ended(link, 0.02)]
+        self.links += kept
+        for link in new:
+            if link not in kept:
+                link.close()
+        return len(kept)
+
+    def answered(self) -> int:
+        """How many are served once they send the other half."""
+        count = 0
+        for link in self.links:
+            link.sendall(b"\r\n")
+            count += link.recv(65536).startswith(b"HTTP/1.1 200 ")
+        return count
+
+    def shrink(self, count: int) -> None:
+        for link in self.links[:count]:
+            link.close()
+        del self.links[:count]
+
+    def __enter__(self) -> Crowd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shrink(len(self.links))
+
+
+def _refused(server: Server) -> int:
+    text = server.ops("/metrics").text
+    [line] = [x for x in text.splitlines() if x.startswith("auth_connections_refused_total ")]
+    return int(line.split()[1])
+
+
+def test_one_address_gets_no_more_than_its_share(make_sqlite_server: ServerFactory) -> None:
+    """It holds as many connections as it may; others come in as ever; what it lets go is free."""
+    server = make_sqlite_server(CONNECTIONS_PER_ADDRESS=str(SHARE), **STRANGERS)
+    with Crowd(server) as greedy, Crowd(server, "127.0.0.2") as other:
+        assert greedy.grow(GREEDY) == SHARE
+        assert _refused(server) == GREEDY - SHARE
+        assert greedy.grow(5) == 0
+        assert other.grow(SHARE) == SHARE
+        assert other.answered() == SHARE
+        greedy.shrink(10)
+        deadline = time.monotonic() + 5 * slowness()
+        regained = 0
+        while regained < 10 and time.monotonic() < deadline:
+            regained += greedy.grow(1)
+        assert regained == 10
+        assert greedy.grow(5) == 0
+        assert greedy.answered() == SHARE
+    [line] = server.log_lines("http.connections_refused")
+    assert line["client_ip"] == "127.0.0.1"
+
+
+def test_share_is_what_refuses(make_sqlite_server: ServerFactory) -> None:
+    """The control: with a share that is large enough, or for a trusted proxy, all come in."""
+    large = make_sqlite_server(CONNECTIONS_PER_ADDRESS=str(GREEDY), **STRANGERS)
+    proxy = make_sqlite_server(CONNECTIONS_PER_ADDRESS=str(SHARE))
+    for server in (large, proxy):
+        with Crowd(server) as crowd:
+            assert crowd.grow(GREEDY) == GREEDY
+            assert crowd.answered() == GREEDY
+        assert _refused(server) == 0
+
+
+def test_share_is_exact_under_a_rush(make_sqlite_server: ServerFactory) -> None:
+    """Connections that come and go on all network threads at once leave nothing behind."""
+    server = make_sqlite_server(CONNECTIONS_PER_ADDRESS=str(SHARE), **STRANGERS)
+
+    def rush(_: int) -> None:
+        for number in range(200):
+            with contextlib.suppress(ConnectionError), socket.create_connection(
+                    ("127.0.0.1", server.port), timeout=10) as link:
+                if number % 3 == 0:  # a reset
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(rush, range(16)))
+    time.sleep(0.5)
+    with Crowd(server) as crowd:
+        assert crowd.grow(GREEDY) == SHARE
 
 
 def test_header_floods_are_refused(target: Server) -> None:

@@ -21,6 +21,7 @@
 #include "service/gate.h"
 #include "service/outcome.h"
 #include "service/pace.h"
+#include "service/refunds.h"
 #include "service/service.h"
 
 struct call;
@@ -119,7 +120,8 @@ struct call {
     bool undoing; /* on its way through the DB lane for undo */
     enum flow verdict;
 
-    /* Puts right in the database what must be, before the answer goes out. */
+    /* Puts right in the database what must be, before the answer goes out. conn NULL: the database
+     * is away; what has to be done is noted for later. Sets itself to NULL when that is so. */
     void (*undo)(struct call *call, struct store_conn *conn);
 
     /* ---- for the counters and the log line ---- */
@@ -156,6 +158,7 @@ struct service {
     struct lane *lanes[LANES];
     struct limiter *limiter;
     struct probe *probe;
+    struct refunds *refunds;
     struct pace pace;
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
@@ -253,6 +256,8 @@ MUST_USE enum err probe_open(struct service *service, struct probe **out);
 void probe_close(struct probe *probe);
 /* Reachable and migrated. */
 MUST_USE bool probe_ready(const struct probe *probe);
+/* An operation has failed: look now. */
+void probe_doubt(struct probe *probe);
 
 /* ---- metrics.c ---- */
 MUST_USE enum err metrics_open_service(struct service *service);

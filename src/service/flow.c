@@ -14,7 +14,6 @@
 #include "service/call.h"
 
 #define SIGN_TIMEOUT_NS (10 * NS_PER_SECOND)
-#define UNDO_TIMEOUT_NS (10 * NS_PER_SECOND)
 
 /* What a job takes, until the lane has seen some: a database round trip with its fsync, one RSA
  * signature. */
@@ -70,8 +69,9 @@ static uint64_t start_by(const struct call *call, enum lane_id lane)
     switch (lane) {
     case LANE_HASH:
         return call->http->started_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
-    case LANE_DB: /* from now: a login that has been hashed is not thrown away for its age */
-        return clock_mono_ns() + s->db_timeout_ms * NS_PER_MS;
+    case LANE_DB: /* from now: a login that has been hashed is not thrown away for its age. A
+                   * quarter of the time stays for the operation itself. */
+        return clock_mono_ns() + s->db_timeout_ms * NS_PER_MS * 3 / 4;
     default:
         return clock_mono_ns() + SIGN_TIMEOUT_NS;
     }
@@ -84,7 +84,7 @@ static enum err push(struct call *call, enum lane_id lane)
     job->admitted = call->hash_place && lane == LANE_HASH;
     if (!keep_place)
         call->hash_place = false;
-    job->start_by_ns = call->undoing ? clock_mono_ns() + UNDO_TIMEOUT_NS : start_by(call, lane);
+    job->start_by_ns = start_by(call, lane);
     return lane_push(call->service->lanes[lane], job);
 }
 
@@ -100,6 +100,13 @@ static void leave(struct call *call)
         advance(flow_call(next));
 }
 
+static void undo_later(struct call *call)
+{
+    if (call->undo != NULL)
+        call->undo(call, NULL);
+    leave(call);
+}
+
 /* The answer is set. What has to be undone goes first; then back to the network thread. */
 void flow_end(struct call *call)
 {
@@ -108,12 +115,15 @@ void flow_end(struct call *call)
         lane_withdraw(call->service->lanes[LANE_HASH], &call->http->job);
         call->hash_place = false;
     }
-    if (call->undo != NULL && !call->undoing) {
-        call->undoing = true;
-        if (push(call, LANE_DB) == OK)
-            return;
+    if (call->undo == NULL) {
+        leave(call);
+        return;
     }
-    leave(call);
+    /* While its client waits, a database that has just failed is not asked again. */
+    call->undoing = true;
+    if (call->outcome != OUTCOME_DB_UNAVAILABLE && push(call, LANE_DB) == OK)
+        return;
+    undo_later(call);
 }
 
 static void advance(struct call *call)
@@ -208,8 +218,8 @@ void flow_drop(void *arg, struct lane_job *job, enum lane_drop why)
     (void)why;
     struct call *call = flow_call(job);
     (void)arg;
-    if (call->undoing) { /* the attempt stays counted */
-        leave(call);
+    if (call->undoing) {
+        undo_later(call);
         return;
     }
     const struct step *step = flow_step(call);
@@ -245,13 +255,15 @@ static void db_run_one(struct call *call, struct store_conn *conn)
 }
 
 /* The transaction did not happen: whatever the step answered is not true. */
-static void db_failed(struct call *call)
+static void db_failed(struct call *call, const char *why)
 {
-    call->verdict = FLOW_DONE;
-    if (call->undoing)
+    if (call->undoing) {
+        undo_later(call);
         return;
+    }
     answer_reset(call);
-    answer_unavailable(call, store_last_error());
+    answer_unavailable(call, why);
+    flow_end(call);
 }
 
 static void failpoint_committed(const struct call *call)
@@ -269,23 +281,47 @@ static void failpoint_committed(const struct call *call)
 #endif
 }
 
+static void db_done(struct call *call)
+{
+    failpoint_committed(call);
+    if (call->undoing)
+        leave(call);
+    else
+        flow_go_on(call, call->verdict);
+}
+
+static enum err db_run_batch(const struct service *service, struct store_conn *conn,
+                             struct lane_job **jobs, unsigned n)
+{
+    uint64_t oldest = jobs[0]->pushed_at_ns;
+    for (unsigned i = 1; i < n; i++)
+        if (jobs[i]->pushed_at_ns < oldest)
+            oldest = jobs[i]->pushed_at_ns;
+    store_conn_deadline(conn, oldest + service->config.settings.db_timeout_ms * NS_PER_MS);
+    TRY(store_batch_begin(conn));
+    for (unsigned i = 0; i < n; i++)
+        db_run_one(flow_call(jobs[i]), conn);
+    return store_batch_end(conn);
+}
+
 static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 {
-    (void)arg;
+    const struct service *service = arg;
     struct store_conn *conn = context;
-    enum err e = store_batch_begin(conn);
-    for (unsigned i = 0; e == OK && i < n; i++)
-        db_run_one(flow_call(jobs[i]), conn);
-    if (e == OK)
-        e = store_batch_end(conn);
-    for (unsigned i = 0; i < n; i++) {
-        struct call *call = flow_call(jobs[i]);
-        if (e != OK)
-            db_failed(call);
-        else
-            failpoint_committed(call);
-        flow_go_on(call, call->verdict);
+    const char *why = "the database is down";
+    enum err e = ERR_UNAVAILABLE;
+    if (store_is_up(service->config.store)) { /* else nobody has to find out again */
+        e = db_run_batch(service, conn, jobs, n);
+        why = store_last_error();
     }
+    for (unsigned i = 0; i < n; i++) {
+        if (e != OK)
+            db_failed(flow_call(jobs[i]), why);
+        else
+            db_done(flow_call(jobs[i]));
+    }
+    if (!store_is_up(service->config.store))
+        probe_doubt(service->probe);
 }
 
 /* ---- SIGN lane ---- */

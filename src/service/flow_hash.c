@@ -152,8 +152,22 @@ static bool can_pair(const struct hash_thread *thread, const struct call *a, con
            same_params(&a->hash_job->params, &b->hash_job->params);
 }
 
+/* What cannot be committed is not hashed. */
+static void refuse_all(struct lane_job **jobs, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        answer_unavailable(flow_call(jobs[i]), "the database is down");
+        flow_end(flow_call(jobs[i]));
+    }
+}
+
 static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 {
+    const struct service *service = arg;
+    if (!store_is_up(service->config.store)) {
+        refuse_all(jobs, n);
+        return;
+    }
     struct call *a = flow_call(jobs[0]), *b = n == 2 ? flow_call(jobs[1]) : NULL;
     if (b != NULL && can_pair(context, a, b)) {
         run_pair(arg, context, a, b);

@@ -102,13 +102,23 @@ enum flow login_start(struct call *call)
 
 /* ---- load ---- */
 
+static void refund_later(struct call *call)
+{
+    const struct login_call *login = &call->login;
+    struct refund refund = {.tenant_id = call->tenant_id,
+                            .window_started_at = login->found.window_started_at};
+    memcpy(refund.identity, login->identity, sizeof refund.identity);
+    refunds_keep(call->service->refunds, &refund);
+    call->undo = NULL;
+}
+
 static void refund(struct call *call, struct store_conn *conn)
 {
     const struct login_call *login = &call->login;
-    enum err e =
+    if (conn == NULL ||
         store_login_refund(conn, &call->tenant_id, login->identity, login->found.window_started_at,
-                           call->service->config.settings.lockout_threshold);
-    (void)e; /* the attempt then stays counted: the safe side */
+                           call->service->config.settings.lockout_threshold) != OK)
+        refund_later(call);
 }
 
 enum flow login_load(struct call *call, struct store_conn *conn)

@@ -15,6 +15,8 @@ struct probe {
     pthread_cond_t wake;
     bool closing;
     bool running;
+    bool doubted;
+    struct refunds *refunds;
     enum err state;     /* of the last look; ERR_KINDS before the first */
     atomic_bool usable; /* reachable and migrated */
 };
@@ -38,6 +40,23 @@ static void look(struct probe *probe)
     enum err e = store_probe(probe->conn);
     tell(probe, e);
     atomic_store(&probe->usable, e == OK);
+    if (e == OK)
+        refunds_settle(probe->refunds, probe->conn);
+}
+
+static void wait_for_next(struct probe *probe)
+{
+    bool up = atomic_load(&probe->usable) && store_is_up(probe->store);
+    uint64_t ms = up ? INTERVAL_UP_MS : INTERVAL_DOWN_MS;
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    uint64_t ns = (uint64_t)next.tv_nsec + ms * NS_PER_MS;
+    next.tv_sec += (time_t)(ns / NS_PER_SECOND);
+    next.tv_nsec = (long)(ns % NS_PER_SECOND);
+    while (!probe->closing && !probe->doubted &&
+           pthread_cond_timedwait(&probe->wake, &probe->lock, &next) == 0)
+        ;
+    probe->doubted = false;
 }
 
 static void *watch(void *arg)
@@ -46,14 +65,7 @@ static void *watch(void *arg)
     pthread_setname_np(pthread_self(), "probe");
     pthread_mutex_lock(&probe->lock);
     while (!probe->closing) {
-        bool up = atomic_load(&probe->usable) && store_is_up(probe->store);
-        uint64_t ms = up ? INTERVAL_UP_MS : INTERVAL_DOWN_MS;
-        struct timespec next;
-        clock_gettime(CLOCK_MONOTONIC, &next);
-        uint64_t ns = (uint64_t)next.tv_nsec + ms * NS_PER_MS;
-        next.tv_sec += (time_t)(ns / NS_PER_SECOND);
-        next.tv_nsec = (long)(ns % NS_PER_SECOND);
-        pthread_cond_timedwait(&probe->wake, &probe->lock, &next);
+        wait_for_next(probe);
         if (probe->closing)
             break;
         pthread_mutex_unlock(&probe->lock);
@@ -70,6 +82,7 @@ enum err probe_open(struct service *service, struct probe **out)
     if (probe == NULL)
         return ERR_INTERNAL;
     probe->store = service->config.store;
+    probe->refunds = service->refunds;
     probe->state = ERR_KINDS;
     pthread_mutex_init(&probe->lock, NULL);
     pthread_condattr_t attr;
@@ -105,6 +118,14 @@ void probe_close(struct probe *probe)
     pthread_cond_destroy(&probe->wake);
     pthread_mutex_destroy(&probe->lock);
     free(probe);
+}
+
+void probe_doubt(struct probe *probe)
+{
+    pthread_mutex_lock(&probe->lock);
+    probe->doubted = true;
+    pthread_cond_signal(&probe->wake);
+    pthread_mutex_unlock(&probe->lock);
 }
 
 bool probe_ready(const struct probe *probe)

@@ -35,6 +35,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     unsigned at_once =
         config->settings.lockout_threshold / 2; /* two instances then stay below it */
     TRY(gate_open(at_once > 0 ? at_once : 1, &service->gate));
+    TRY(refunds_open(config->settings.lockout_threshold, &service->refunds));
     TRY(flow_open(service));
     TRY(probe_open(service, &service->probe));
     *out = TAKE(service);
@@ -55,8 +56,9 @@ void service_close(struct service *service)
 {
     if (service == NULL)
         return;
+    flow_close(service); /* its last calls may still have something to settle */
     probe_close(service->probe);
-    flow_close(service);
+    refunds_close(service->refunds);
     gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);

@@ -43,6 +43,7 @@
     X(resultStatus)                                                                                \
     X(sendPrepare)                                                                                 \
     X(sendQueryPrepared)                                                                           \
+    X(setNoticeProcessor)                                                                          \
     X(setnonblocking)                                                                              \
     X(socket)                                                                                      \
     X(status)
@@ -84,6 +85,7 @@ MUST_USE enum err libpq_load(void);
 #define PQresultStatus libpq.resultStatus
 #define PQsendPrepare libpq.sendPrepare
 #define PQsendQueryPrepared libpq.sendQueryPrepared
+#define PQsetNoticeProcessor libpq.setNoticeProcessor
 #define PQsetnonblocking libpq.setnonblocking
 #define PQsocket libpq.socket
 #define PQstatus libpq.status

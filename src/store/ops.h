@@ -64,12 +64,17 @@ struct store {
     char *url; /* for SQLite the path alone */
     unsigned timeout_ms;
     atomic_bool up;
+    atomic_bool damaged; /* SQLite: found corrupt; up again only after a look at all of it */
 };
 
 /* Each kind's connection starts with this. */
 struct store_conn {
     struct store *store;
+    uint64_t deadline_ns; /* of what comes next; 0: the store's limit from now */
 };
+
+/* When the operation that begins now gives up. */
+uint64_t store_deadline_ns(const struct store_conn *conn);
 
 /* A reused key within this time answers as the first did. */
 #define STORE_IDEMPOTENCY_MS INT64_C(86400000)

@@ -81,8 +81,10 @@ static inline void cleanup_result(PGresult **res)
 }
 
 /* ---- postgres_wire.c ---- */
-MUST_USE enum err pg_connect(struct pg_conn *conn);
+MUST_USE enum err pg_connect(struct pg_conn *conn, uint64_t deadline_ns);
 void pg_disconnect(struct pg_conn *conn);
+/* The server's notices go to the log, at debug level. */
+void pg_keep_quiet(PGconn *pg);
 
 /* ---- postgres_migrate.c ---- */
 enum err pg_migrate(struct store *store, store_migration_note *note, void *arg,

@@ -26,6 +26,7 @@ static enum err connect_once(const struct store *store, PGconn **out)
         PQfinish(pg);
         return e;
     }
+    pg_keep_quiet(pg);
     *out = pg;
     return OK;
 }

@@ -1,7 +1,7 @@
 /*
  * postgres_wire.c: talking to PostgreSQL. Pipeline mode throughout: the statements of an operation
  * go out together, and without an explicit BEGIN everything up to the sync is one transaction.
- * Nothing here waits longer than the store's time limit: a frozen server looks like a dead one.
+ * Nothing here waits longer than the operation's deadline: a frozen server looks like a dead one.
  */
 #include <endian.h>
 #include <errno.h>
@@ -10,12 +10,17 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "store/postgres.h"
 
 /* The server cancels at the limit; we give up a little later, so that its reason can arrive. */
 #define ANSWER_MARGIN_MS 100
+
+/* Longer attempts are begun anew: a packet lost while a network was cut is sent again only after
+ * ever longer pauses. */
+#define CONNECT_MAX_MS 3000
 
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_MAX_MS 2000
@@ -135,17 +140,26 @@ static bool next_result(PGconn *pg, uint64_t deadline_ns, PGresult **out)
 
 /* ---- failures ---- */
 
-/* SQLSTATE to kind: what a restart, a repair or a little patience cures is unavailability. */
+static bool is_one_of(const char *sqlstate, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(sqlstate, list[i], strlen(list[i])) == 0)
+            return true;
+    return false;
+}
+
+/* SQLSTATE to kind: what a restart, a repair or a little patience cures is unavailability; what one
+ * operation met with alone (deadlock, lock or statement timeout) says nothing of the others. */
 static enum err kind_of(const char *sqlstate)
 {
-    static const char *const transient[] = {"08", "25006", "40", "42P01", "53",    "55P03",
-                                            "57", "58",    "XX", "26000", "0A000", "42501"};
+    static const char *const alone[] = {"40", "55P03", "57014"};
+    static const char *const down[] = {"08", "25006", "42P01", "53",    "57",
+                                       "58", "XX",    "26000", "0A000", "42501"};
     if (sqlstate == NULL)
         return ERR_UNAVAILABLE;
-    for (size_t i = 0; i < ARRAY_LEN(transient); i++)
-        if (strncmp(sqlstate, transient[i], strlen(transient[i])) == 0)
-            return ERR_UNAVAILABLE;
-    return ERR_INTERNAL;
+    if (is_one_of(sqlstate, alone, ARRAY_LEN(alone)))
+        return ERR_BUSY;
+    return is_one_of(sqlstate, down, ARRAY_LEN(down)) ? ERR_UNAVAILABLE : ERR_INTERNAL;
 }
 
 static enum err result_failure(const PGresult *res)
@@ -157,8 +171,11 @@ static enum err result_failure(const PGresult *res)
 
 static enum err link_failure(struct pg_conn *conn, const char *what)
 {
+    /* Before it is open, and once it was, libpq has nothing to say of a wait that we have ended. */
+    ConnStatusType status = PQstatus(conn->pg);
     const char *text = PQerrorMessage(conn->pg);
-    enum err e = store_fail(ERR_UNAVAILABLE, what, text[0] != '\0' ? text : "timed out");
+    bool told = status == CONNECTION_BAD || (status == CONNECTION_OK && text[0] != '\0');
+    enum err e = store_fail(ERR_UNAVAILABLE, what, told ? text : "timed out");
     pg_disconnect(conn);
     return e;
 }
@@ -169,6 +186,19 @@ void pg_disconnect(struct pg_conn *conn)
 {
     PQfinish(conn->pg);
     conn->pg = NULL;
+}
+
+/* What the server has to say beside its answers. libpq would print it on stderr, in the midst of
+ * the log, and wait if nobody reads that. */
+static void take_notice(void *arg, const char *text)
+{
+    (void)arg;
+    log_note(LOG_DEBUG, "database.notice", "postgresql says", text);
+}
+
+void pg_keep_quiet(PGconn *pg)
+{
+    PQsetNoticeProcessor(pg, take_notice, NULL);
 }
 
 static bool finish_connecting(PGconn *pg, uint64_t deadline_ns)
@@ -183,19 +213,30 @@ static bool finish_connecting(PGconn *pg, uint64_t deadline_ns)
     return true;
 }
 
+/* The server is told to look after its end too: where the network was cut it never learns that we
+ * have given a connection up, and would keep the backend for hours. */
 static PGconn *begin_connecting(const struct store *store)
 {
-    char options[128], user_timeout[16];
+    char options[256], user_timeout[16];
     struct text t = text_on(options, sizeof options);
-    text_put_f(&t, "-c statement_timeout=%u -c idle_in_transaction_session_timeout=%u",
+    text_put_f(&t,
+               "-c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
+               " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+               " -c tcp_user_timeout=25000",
                store->timeout_ms, store->timeout_ms);
     t = text_on(user_timeout, sizeof user_timeout);
     text_put_u64(&t, store->timeout_ms);
-    const char *const keys[] = {
-        "dbname",          "options", "application_name", "client_encoding", "tcp_user_timeout",
-        "keepalives_idle", NULL};
-    const char *const values[] = {store->url,   options, "watchword", "UTF8",
-                                  user_timeout, "10",    NULL};
+    const char *const keys[] = {"dbname",
+                                "options",
+                                "application_name",
+                                "client_encoding",
+                                "tcp_user_timeout",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                NULL};
+    const char *const values[] = {store->url, options, "watchword", "UTF8", user_timeout,
+                                  "10",       "5",     "3",         NULL};
     return PQconnectStartParams(keys, values, 1);
 }
 
@@ -243,12 +284,16 @@ static void back_off(struct pg_conn *conn)
     conn->next_try_ns = clock_mono_ns() + ms * NS_PER_MS;
 }
 
-enum err pg_connect(struct pg_conn *conn)
+enum err pg_connect(struct pg_conn *conn, uint64_t deadline_ns)
 {
-    if (clock_mono_ns() < conn->next_try_ns)
+    /* While the database is up for others the pause is over for this one too. */
+    if (clock_mono_ns() < conn->next_try_ns && !store_is_up(conn->base.store))
         return store_fail(ERR_UNAVAILABLE, "postgresql", "not connected");
-    uint64_t deadline = clock_mono_ns() + conn->base.store->timeout_ms * NS_PER_MS;
+    uint64_t longest = clock_mono_ns() + CONNECT_MAX_MS * NS_PER_MS;
+    uint64_t deadline = deadline_ns < longest ? deadline_ns : longest;
     conn->pg = begin_connecting(conn->base.store);
+    if (conn->pg != NULL)
+        pg_keep_quiet(conn->pg);
     bool ok = conn->pg != NULL && PQstatus(conn->pg) != CONNECTION_BAD &&
               finish_connecting(conn->pg, deadline) && PQsetnonblocking(conn->pg, 1) == 0 &&
               PQenterPipelineMode(conn->pg) == 1;
@@ -267,14 +312,18 @@ enum err pg_connect(struct pg_conn *conn)
     return OK;
 }
 
-/* A server that went away while this connection was idle has left an end-of-file to be read: better
- * found before an operation is sent than after. */
+/* A server that went away while this connection was idle has left its farewell and an end-of-file
+ * to be read: better found before an operation is sent than after. */
 static bool still_there(PGconn *pg)
 {
     struct pollfd fd = {.fd = PQsocket(pg), .events = POLLIN};
-    if (poll(&fd, 1, 0) == 0)
-        return true;
-    return PQconsumeInput(pg) == 1 && PQstatus(pg) == CONNECTION_OK;
+    for (unsigned reads = 0; reads < 8; reads++) {
+        if (poll(&fd, 1, 0) == 0)
+            return true;
+        if (PQconsumeInput(pg) != 1 || PQstatus(pg) != CONNECTION_OK)
+            return false;
+    }
+    return false; /* an idle connection has no such talk */
 }
 
 /* ---- running ---- */
@@ -328,12 +377,12 @@ static enum err receive(struct pg_conn *conn, unsigned n, uint64_t deadline_ns, 
 
 enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n, PGresult **results)
 {
+    uint64_t deadline = store_deadline_ns(&conn->base);
     if (conn->pg != NULL && !still_there(conn->pg))
         pg_disconnect(conn);
     if (conn->pg == NULL)
-        TRY(pg_connect(conn));
-    uint64_t deadline =
-        clock_mono_ns() + (conn->base.store->timeout_ms + ANSWER_MARGIN_MS) * NS_PER_MS;
+        TRY(pg_connect(conn, deadline));
+    deadline += ANSWER_MARGIN_MS * NS_PER_MS;
     for (unsigned i = 0; i < n; i++)
         results[i] = NULL;
     if (!send_calls(conn->pg, calls, n, deadline))

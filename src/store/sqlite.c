@@ -11,6 +11,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+/* Between two looks at all of a damaged file. */
+#define CHECK_PAUSE_NS (5 * NS_PER_SECOND)
+
 #define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
 
 /* Opened since all sessions were last ended at once. */
@@ -113,7 +116,12 @@ enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
     }
 }
 
-enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
+static bool is_damage(int rc)
+{
+    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
+
+enum err sqlite_connect(struct store *store, bool create, sqlite3 **out)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                                 "PRAGMA secure_delete = ON;"
@@ -127,6 +135,8 @@ enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out)
         rc = sqlite3_exec(db, setup, NULL, NULL, NULL);
     if (rc != SQLITE_OK) {
         enum err e = sqlite_failure(db, rc, "cannot open the database");
+        if (is_damage(rc))
+            atomic_store(&store->damaged, true);
         sqlite3_close(db);
         return e == ERR_INTERNAL ? ERR_UNAVAILABLE : e;
     }
@@ -176,14 +186,16 @@ sqlite3_stmt *sqlite_use(struct sqlite_conn *conn, enum sqlite_statement which)
 
 enum err sqlite_step(struct sqlite_conn *conn, sqlite3_stmt *st, bool *row)
 {
+    int rc = st != NULL ? sqlite3_step(st) : sqlite3_errcode(conn->db);
+    if (is_damage(rc))
+        atomic_store(&conn->base.store->damaged, true);
     if (st == NULL)
-        return sqlite_failure(conn->db, sqlite3_errcode(conn->db), "prepare");
-    int rc = sqlite3_step(st);
+        return sqlite_failure(conn->db, rc, "sqlite");
     if (rc == SQLITE_ROW) {
         *row = true;
         return OK;
     }
-    enum err e = rc == SQLITE_DONE ? OK : sqlite_failure(conn->db, rc, sqlite3_sql(st));
+    enum err e = rc == SQLITE_DONE ? OK : sqlite_failure(conn->db, rc, "sqlite");
     sqlite3_reset(st);
     sqlite3_clear_bindings(st);
     if (e == OK)
@@ -200,10 +212,20 @@ enum err sqlite_run(struct sqlite_conn *conn, sqlite3_stmt *st, int64_t *changes
     return OK;
 }
 
+/* How long to wait for whoever else holds the file. */
+static void set_patience(const struct sqlite_conn *conn, uint64_t deadline_ns)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t ms = deadline_ns > now ? (deadline_ns - now) / NS_PER_MS : 0;
+    sqlite3_busy_timeout(conn->db, (int)ms);
+}
+
 static enum err start(struct sqlite_conn *conn)
 {
+    uint64_t deadline = store_deadline_ns(&conn->base);
     if (conn->db == NULL)
         TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    set_patience(conn, deadline);
     conn->broken = false;
     enum err e = sqlite_run(conn, sqlite_use(conn, SQ_BEGIN), NULL);
     if (e != OK)
@@ -277,7 +299,7 @@ void sqlite_column_str(sqlite3_stmt *st, int at, char *out, size_t cap)
 static enum err exec(sqlite3 *db, const char *sql)
 {
     int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? OK : sqlite_failure(db, rc, "migration");
+    return rc == SQLITE_OK ? OK : sqlite_failure(db, rc, "sqlite");
 }
 
 static enum err query_version(sqlite3 *db, unsigned *out)
@@ -359,13 +381,46 @@ static enum err read_version(struct store *store, struct store_version *out)
     return e;
 }
 
-/* A transaction as the operations use one, so that a full or read-only disk shows. */
+/* After damage has been met, all of the file is looked at before it counts as sound again. By path:
+ * it may have been replaced. */
+static enum err check_damage(struct sqlite_conn *conn)
+{
+    static const char advice[] = "the database file is damaged: stop the service, restore a backup";
+    sqlite3_stmt *st = NULL;
+    char verdict[8] = "";
+    if (clock_mono_ns() < conn->next_check_ns)
+        return store_fail(ERR_UNAVAILABLE, "sqlite", advice);
+    conn->next_check_ns = clock_mono_ns() + CHECK_PAUSE_NS;
+    disconnect(conn);
+    TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    int rc = sqlite3_prepare_v2(conn->db, "PRAGMA quick_check(1)", -1, &st, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+        sqlite_column_str(st, 0, verdict, sizeof verdict);
+    sqlite3_finalize(st);
+    if (strcmp(verdict, "ok") != 0)
+        return store_fail(ERR_UNAVAILABLE, "sqlite", advice);
+    atomic_store(&conn->base.store->damaged, false);
+    return OK;
+}
+
+/* A transaction as the operations use one, so that a lock or a read-only file shows. After a
+ * failure it also writes (its first page, unchanged), so that a disk that is still full shows too.
+ */
+static enum err look(struct sqlite_conn *conn, unsigned *version)
+{
+    if (!store_is_up(conn->base.store))
+        TRY(exec(conn->db, "PRAGMA user_version = 0"));
+    return query_version(conn->db, version);
+}
+
 static enum err probe(struct store_conn *base)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
     unsigned version = 0;
+    if (atomic_load(&conn->base.store->damaged))
+        TRY(check_damage(conn));
     TRY(start(conn));
-    enum err e = query_version(conn->db, &version);
+    enum err e = look(conn, &version);
     if (e != OK)
         conn->broken = true;
     enum err end = finish(conn);

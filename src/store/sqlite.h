@@ -44,11 +44,12 @@ struct sqlite_conn {
     sqlite3 *db;
     sqlite3_stmt *statements[SQ_STATEMENTS];
     bool in_batch;
+    uint64_t next_check_ns; /* of a damaged file */
     bool broken; /* something failed inside the transaction: it can only be rolled back */
 };
 
 /* Opens the file; create makes it. */
-MUST_USE enum err sqlite_connect(const struct store *store, bool create, sqlite3 **out);
+MUST_USE enum err sqlite_connect(struct store *store, bool create, sqlite3 **out);
 
 /* The kind of an SQLite result code, with the message kept for the log. */
 MUST_USE enum err sqlite_failure(sqlite3 *db, int rc, const char *what);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 
 static _Thread_local char last_error[256];
@@ -10,7 +11,10 @@ enum err store_fail(enum err e, const char *what, const char *detail)
 {
     struct text t = text_on(last_error, sizeof last_error);
     char cut[160];
-    text_copy(cut, sizeof cut, detail, strlen(detail));
+    size_t len = strlen(detail);
+    while (len > 0 && detail[len - 1] == '\n') /* libpq's texts are lines */
+        len--;
+    text_copy(cut, sizeof cut, detail, len);
     text_put_f(&t, "%s: %s", what, cut);
     return e;
 }
@@ -91,6 +95,18 @@ void store_conn_close(struct store_conn *conn)
 {
     if (conn != NULL)
         conn->store->ops->conn_close(conn);
+}
+
+void store_conn_deadline(struct store_conn *conn, uint64_t mono_ns)
+{
+    conn->deadline_ns = mono_ns;
+}
+
+uint64_t store_deadline_ns(const struct store_conn *conn)
+{
+    if (conn->deadline_ns != 0)
+        return conn->deadline_ns;
+    return clock_mono_ns() + conn->store->timeout_ms * NS_PER_MS;
 }
 
 enum err store_batch_begin(struct store_conn *conn)

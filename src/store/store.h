@@ -6,7 +6,8 @@
  * transaction and, on PostgreSQL, one round trip on its usual path.
  *
  * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing
- * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat) or ERR_INTERNAL.
+ * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat), ERR_BUSY (this
+ * one met a lock or was too slow, nothing was changed; others are not affected) or ERR_INTERNAL.
  * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock
  * on PostgreSQL and this machine's on SQLite.
  */
@@ -31,7 +32,7 @@ struct store_conn;
 
 struct store_config {
     const char *url;     /* sqlite:PATH, postgres://..., postgresql://... */
-    unsigned timeout_ms; /* one operation's limit */
+    unsigned timeout_ms; /* one operation's limit, and one statement's on the server */
 };
 
 /* ERR_INVALID if it is not one of these URLs, ERR_UNAVAILABLE if what it takes to use it is not
@@ -71,6 +72,10 @@ const char *store_last_error(void);
 /* Cheap: connects when first used, and again after a loss, no more often than a back-off allows. */
 MUST_USE enum err store_conn_open(struct store *store, struct store_conn **out);
 void store_conn_close(struct store_conn *conn);
+
+/* What follows on this connection gives up at this time, connecting included, give or take 100 ms.
+ * Before the first call, and with 0: each operation timeout_ms after its own start. */
+void store_conn_deadline(struct store_conn *conn, uint64_t mono_ns);
 
 /* Operations between begin and end share one transaction on a single-writer store (and one fsync);
  * elsewhere each has its own and these do nothing. If end fails, all of them failed. */

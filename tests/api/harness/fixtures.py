@@ -26,6 +26,16 @@ def postgres_cluster() -> Iterator[Cluster]:
     cluster.destroy()
 
 
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server of one test, which may do to it what it likes."""
+    if "postgres" not in selected_stores():
+        pytest.skip("this run leaves PostgreSQL out")
+    cluster = Cluster()
+    yield cluster
+    cluster.destroy()
+
+
 @pytest.fixture(scope="session", params=selected_stores())
 def store(request: pytest.FixtureRequest) -> str:
     """Whoever uses this runs once on each store."""

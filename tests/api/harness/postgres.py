@@ -103,10 +103,53 @@ class Cluster:
             connection.close()
         return self.url(name)
 
-    def destroy(self) -> None:
-        """Without the last checkpoint: nobody will need the data."""
+    # What can happen to a database
+
+    def stop(self) -> None:
+        """At once, as in a crash; what was committed is there after `start`."""
         if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(timeout=20)
             self._process = None
+
+    def _processes(self) -> list[int]:
+        assert self._process is not None
+        top = self._process.pid
+        children = Path(f"/proc/{top}/task/{top}/children").read_text().split()
+        return [top, *map(int, children)]
+
+    def freeze(self) -> None:
+        """Every process of it stands still; the sockets stay open. The first one first: it would
+        otherwise replace the others."""
+        for pid in self._processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in reversed(self._processes()):
+            os.kill(pid, signal.SIGCONT)
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        connection = psycopg2.connect(self.url("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    def terminate_connections(self) -> int:
+        """All of the service's; how many they were."""
+        return len(self._ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                             " WHERE application_name = 'watchword'"))
+
+    def connections(self) -> list[str]:
+        """The state of each of the service's."""
+        return [state for (state,) in self._ask(
+            "SELECT state FROM pg_stat_activity WHERE application_name = 'watchword'")]
+
+    def destroy(self) -> None:
+        """Without the last checkpoint: nobody will need the data."""
+        self.stop()
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -73,6 +73,7 @@ struct login_call {
     struct password_work work;
     uint8_t identity[IDENTITY_DIGEST_LEN];
     enum delivery delivery;
+    struct uuid attempt_id;
     struct store_login found;
     char new_hash[PHC_MAX + 1]; /* "": the stored one stays */
     struct uuid session_id;

@@ -102,23 +102,23 @@ enum flow login_start(struct call *call)
 
 /* ---- load ---- */
 
-static void refund_later(struct call *call)
-{
-    const struct login_call *login = &call->login;
-    struct refund refund = {.tenant_id = call->tenant_id,
-                            .window_started_at = login->found.window_started_at};
-    memcpy(refund.identity, login->identity, sizeof refund.identity);
-    refunds_keep(call->service->refunds, &refund);
-    call->undo = NULL;
-}
-
+/* Before the first step has passed nobody knows whether an attempt was reserved: its transaction
+ * may have failed, or only the answer to it. */
 static void refund(struct call *call, struct store_conn *conn)
 {
     const struct login_call *login = &call->login;
-    if (conn == NULL ||
-        store_login_refund(conn, &call->tenant_id, login->identity, login->found.window_started_at,
-                           call->service->config.settings.lockout_threshold) != OK)
-        refund_later(call);
+    struct store_refund refund = {
+        .tenant_id = call->tenant_id,
+        .attempt_id = login->attempt_id,
+        .window_started_at = call->step > 0 ? login->found.window_started_at : 0,
+        .threshold = call->service->config.settings.lockout_threshold,
+    };
+    memcpy(refund.identity_digest, login->identity, sizeof refund.identity_digest);
+    enum err e = conn != NULL ? store_login_refund(conn, &refund) : ERR_UNAVAILABLE;
+    if (e == OK || e == ERR_NOT_FOUND)
+        return;
+    refunds_keep(call->service->refunds, &refund);
+    call->undo = NULL;
 }
 
 enum flow login_load(struct call *call, struct store_conn *conn)
@@ -130,18 +130,25 @@ enum flow login_load(struct call *call, struct store_conn *conn)
                                           .threshold = s->lockout_threshold,
                                           .lock_ms = s->lockout_ms};
     memcpy(request.identity_digest, login->identity, sizeof request.identity_digest);
-    enum err e = store_login_begin(conn, &request, &login->found);
+    enum err e = uuid_make_v4(&login->attempt_id);
+    if (e != OK) {
+        answer_fault(call, e, "random numbers");
+        return FLOW_DONE;
+    }
+    request.attempt_id = login->attempt_id;
+    call->undo = refund; /* until the password has been judged */
+    e = store_login_begin(conn, &request, &login->found);
     if (e != OK) {
         answer_fault(call, e, store_last_error());
         return FLOW_DONE;
     }
     if (login->found.locked) {
+        call->undo = NULL; /* nothing was reserved */
         answer_retry(call, OUTCOME_LOCKED, ERR_LOCKED, "account_locked",
                      "account temporarily locked",
                      seconds_until(login->found.locked_until, login->found.now));
         return FLOW_DONE;
     }
-    call->undo = refund; /* until the password has been judged */
     return FLOW_NEXT;
 }
 

@@ -39,9 +39,9 @@ static void look(struct probe *probe)
 {
     enum err e = store_probe(probe->conn);
     tell(probe, e);
-    atomic_store(&probe->usable, e == OK);
-    if (e == OK)
+    if (e == OK) /* before anyone hears that it is up */
         refunds_settle(probe->refunds, probe->conn);
+    atomic_store(&probe->usable, e == OK);
 }
 
 static void wait_for_next(struct probe *probe)

@@ -1,22 +1,27 @@
 #include "service/refunds.h"
 
 #include <pthread.h>
-#include <stdlib.h>
+
+/* Looks for a reservation that nobody knows of; the probe comes by once a second. */
+#define TRIES_MAX 4
+
+struct kept {
+    struct store_refund refund;
+    unsigned tries;
+};
 
 struct refunds {
     pthread_mutex_t lock;
-    unsigned threshold;
     unsigned count, room;
-    struct refund *kept; /* grows by doubling up to REFUNDS_MAX; mostly there is none */
+    struct kept *kept; /* grows by doubling up to REFUNDS_MAX; mostly there is none */
 };
 
-enum err refunds_open(unsigned threshold, struct refunds **out)
+enum err refunds_open(struct refunds **out)
 {
     struct refunds *refunds = calloc(1, sizeof *refunds);
     if (refunds == NULL)
         return ERR_INTERNAL;
     pthread_mutex_init(&refunds->lock, NULL);
-    refunds->threshold = threshold;
     *out = refunds;
     return OK;
 }
@@ -38,7 +43,7 @@ static bool make_room(struct refunds *refunds)
     unsigned room = refunds->room > 0 ? 2 * refunds->room : 64;
     if (room > REFUNDS_MAX)
         return false;
-    struct refund *grown = realloc(refunds->kept, room * sizeof *grown);
+    struct kept *grown = realloc(refunds->kept, room * sizeof *grown);
     if (grown == NULL)
         return false;
     refunds->kept = grown;
@@ -46,39 +51,47 @@ static bool make_room(struct refunds *refunds)
     return true;
 }
 
-void refunds_keep(struct refunds *refunds, const struct refund *refund)
+static void keep(struct refunds *refunds, const struct kept *kept)
 {
     pthread_mutex_lock(&refunds->lock);
     if (make_room(refunds))
-        refunds->kept[refunds->count++] = *refund;
+        refunds->kept[refunds->count++] = *kept;
     pthread_mutex_unlock(&refunds->lock);
 }
 
-/* True if there was one. */
-static bool take(struct refunds *refunds, struct refund *out)
+void refunds_keep(struct refunds *refunds, const struct store_refund *refund)
+{
+    keep(refunds, &(struct kept){*refund, 0});
+}
+
+/* All of them; the list is empty then. */
+static struct kept *take_all(struct refunds *refunds, unsigned *count)
 {
     pthread_mutex_lock(&refunds->lock);
-    bool any = refunds->count > 0;
-    if (any)
-        *out = refunds->kept[--refunds->count];
-    if (!any) { /* an outage is rare: its memory goes back */
-        free(refunds->kept);
-        refunds->kept = NULL;
-        refunds->room = 0;
-    }
+    struct kept *all = TAKE(refunds->kept);
+    *count = refunds->count;
+    refunds->count = refunds->room = 0;
     pthread_mutex_unlock(&refunds->lock);
-    return any;
+    return all;
+}
+
+/* What is to be tried again, later. */
+static bool stays(struct kept *kept, enum err e)
+{
+    if (e == ERR_NOT_FOUND && kept->refund.window_started_at == 0)
+        return ++kept->tries < TRIES_MAX;
+    return e == ERR_UNAVAILABLE || e == ERR_BUSY;
 }
 
 void refunds_settle(struct refunds *refunds, struct store_conn *conn)
 {
-    struct refund refund;
-    while (take(refunds, &refund)) {
-        enum err e = store_login_refund(conn, &refund.tenant_id, refund.identity,
-                                        refund.window_started_at, refunds->threshold);
-        if (e != OK) {
-            refunds_keep(refunds, &refund);
-            return;
-        }
+    unsigned count = 0;
+    struct kept *all CLEANUP(cleanup_free) = take_all(refunds, &count);
+    enum err e = OK;
+    for (unsigned i = 0; i < count; i++) {
+        if (e != ERR_UNAVAILABLE)
+            e = store_login_refund(conn, &all[i].refund);
+        if (stays(&all[i], e))
+            keep(refunds, &all[i]);
     }
 }

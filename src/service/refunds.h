@@ -9,26 +9,19 @@
 #ifndef WW_SERVICE_REFUNDS_H
 #define WW_SERVICE_REFUNDS_H
 
-#include "auth/identity.h"
 #include "store/store.h"
 
 #define REFUNDS_MAX 4096
 
-struct refund {
-    struct uuid tenant_id;
-    uint8_t identity[IDENTITY_DIGEST_LEN];
-    int64_t window_started_at; /* of store_login_begin */
-};
-
 struct refunds;
 
-/* threshold: failures that lock. */
-MUST_USE enum err refunds_open(unsigned threshold, struct refunds **out);
+MUST_USE enum err refunds_open(struct refunds **out);
 void refunds_close(struct refunds *refunds);
 
-void refunds_keep(struct refunds *refunds, const struct refund *refund);
+void refunds_keep(struct refunds *refunds, const struct store_refund *refund);
 
-/* Gives back all that is kept, until the database fails again. */
+/* Gives back all that is kept, until the database fails again. What nobody knows of stays for a few
+ * times more: a server that was frozen may still be about to run the statement. */
 void refunds_settle(struct refunds *refunds, struct store_conn *conn);
 
 #endif

@@ -35,7 +35,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     unsigned at_once =
         config->settings.lockout_threshold / 2; /* two instances then stay below it */
     TRY(gate_open(at_once > 0 ? at_once : 1, &service->gate));
-    TRY(refunds_open(config->settings.lockout_threshold, &service->refunds));
+    TRY(refunds_open(&service->refunds));
     TRY(flow_open(service));
     TRY(probe_open(service, &service->probe));
     *out = TAKE(service);

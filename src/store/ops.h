@@ -26,9 +26,7 @@ struct store_ops {
                                     const uint8_t *idempotency_digest, struct uuid *user_id);
     enum err (*login_begin)(struct store_conn *conn, const struct store_login_request *request,
                             struct store_login *out);
-    enum err (*login_refund)(struct store_conn *conn, const struct uuid *tenant_id,
-                             const uint8_t *identity_digest, int64_t window_started_at,
-                             unsigned threshold);
+    enum err (*login_refund)(struct store_conn *conn, const struct store_refund *refund);
     enum err (*login_finish)(struct store_conn *conn, const struct store_new_session *session);
     enum err (*rotate)(struct store_conn *conn, const struct store_rotation *rotation,
                        struct store_rotation_result *out);

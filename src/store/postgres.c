@@ -125,6 +125,7 @@ static enum err login_begin(struct store_conn *base, const struct store_login_re
     pg_put_bytes(&call, r->identity_digest, STORE_DIGEST_LEN);
     pg_put_i64(&call, r->threshold);
     pg_put_i64(&call, r->lock_ms);
+    pg_put_id(&call, &r->attempt_id);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     FAILPOINT("login.reserved");
     if (PQntuples(res) != 1)
@@ -133,18 +134,18 @@ static enum err login_begin(struct store_conn *base, const struct store_login_re
     return OK;
 }
 
-static enum err login_refund(struct store_conn *base, const struct uuid *tenant_id,
-                             const uint8_t *identity_digest, int64_t window_started_at,
-                             unsigned threshold)
+static enum err login_refund(struct store_conn *base, const struct store_refund *refund)
 {
     struct pg_call call;
     PGresult *res CLEANUP(cleanup_result) = NULL;
     pg_call(&call, PG_LOGIN_REFUND);
-    pg_put_id(&call, tenant_id);
-    pg_put_bytes(&call, identity_digest, STORE_DIGEST_LEN);
-    pg_put_i64(&call, window_started_at);
-    pg_put_i64(&call, threshold);
-    return pg_run((struct pg_conn *)base, &call, 1, &res);
+    pg_put_id(&call, &refund->tenant_id);
+    pg_put_bytes(&call, refund->identity_digest, STORE_DIGEST_LEN);
+    pg_put_i64(&call, refund->window_started_at);
+    pg_put_i64(&call, refund->threshold);
+    pg_put_id(&call, &refund->attempt_id);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    return pg_changes(res) == 1 ? OK : ERR_NOT_FOUND;
 }
 
 static enum err login_finish(struct store_conn *base, const struct store_new_session *s)

@@ -39,34 +39,36 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "   ON CONFLICT (key_digest) DO UPDATE"
         "   SET user_id = EXCLUDED.user_id, created_at = EXCLUDED.created_at)"
         " SELECT user_id FROM known UNION ALL SELECT user_id FROM added",
-    /* $1 tenant $2 email $3 identity digest $4 threshold $5 lock time. The same rule as reserve()
-     * in sqlite_login.c. */
+    /* $1 tenant $2 email $3 identity digest $4 threshold $5 lock time $6 attempt. The same rule as
+     * reserve() in sqlite_login.c. */
     [PG_LOGIN_BEGIN] =
         "WITH n AS (SELECT " NOW " AS now),"
         " c AS (SELECT user_id, status = 'active' AS active, left(password_hash, 512) AS hash"
         "   FROM credentials WHERE tenant_id = $1::uuid AND email = $2::text),"
         " t AS (INSERT INTO login_throttle AS l"
-        "   (tenant_id, identity_digest, failures, window_started_at, locked_until)"
+        "   (tenant_id, identity_digest, failures, window_started_at, locked_until, last_attempt)"
         "   SELECT $1::uuid, $3::bytea, 1, now,"
-        "          CASE WHEN 1 >= $4::bigint THEN now + $5::bigint END FROM n"
+        "          CASE WHEN 1 >= $4::bigint THEN now + $5::bigint END, $6::uuid FROM n"
         "   ON CONFLICT (tenant_id, identity_digest) DO UPDATE SET"
         "     failures = " COUNTED ","
         "     window_started_at = CASE WHEN " FRESH " THEN EXCLUDED.window_started_at"
         "                              ELSE l.window_started_at END,"
         "     locked_until = CASE WHEN " COUNTED " >= $4"
-        "                         THEN EXCLUDED.window_started_at + $5 END"
+        "                         THEN EXCLUDED.window_started_at + $5 END,"
+        "     last_attempt = EXCLUDED.last_attempt"
         "   WHERE l.locked_until IS NULL OR l.locked_until <= EXCLUDED.window_started_at"
         "   RETURNING window_started_at, locked_until)"
         " SELECT n.now, c.user_id, c.active, c.hash, t.window_started_at, t.locked_until,"
         "   (SELECT locked_until FROM login_throttle"
         "     WHERE tenant_id = $1 AND identity_digest = $3)"
         " FROM n LEFT JOIN c ON true LEFT JOIN t ON true",
-    /* $1 tenant $2 identity digest $3 window $4 threshold */
+    /* $1 tenant $2 identity digest $3 window, or 0 if not known $4 threshold $5 attempt */
     [PG_LOGIN_REFUND] =
         "UPDATE login_throttle SET failures = greatest(failures - 1, 0),"
-        " locked_until = CASE WHEN failures <= $4::bigint THEN NULL ELSE locked_until END"
+        " locked_until = CASE WHEN failures <= $4::bigint THEN NULL ELSE locked_until END,"
+        " last_attempt = nullif(last_attempt, $5::uuid)"
         " WHERE tenant_id = $1::uuid AND identity_digest = $2::bytea"
-        " AND window_started_at = $3::bigint",
+        " AND (window_started_at = $3::bigint OR ($3 = 0 AND last_attempt = $5))",
     /* Logins of one user, and whatever ends the user's sessions, come one after the other. The
      * statements that follow see what the one before left. */
     [PG_LOGIN_LOCK] = "SELECT FROM credentials WHERE tenant_id = $1::uuid AND user_id = $2::uuid"

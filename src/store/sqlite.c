@@ -39,13 +39,13 @@ static const char *const SQL[SQ_STATEMENTS] = {
                          " WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_THROTTLE_RESERVE] =
         "INSERT OR REPLACE INTO login_throttle"
-        " (tenant_id, identity_digest, failures, window_started_at, locked_until)"
-        " VALUES (?1, ?2, ?3, ?4, ?5)",
+        " (tenant_id, identity_digest, failures, window_started_at, locked_until, last_attempt)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     [SQ_THROTTLE_REFUND] = "UPDATE login_throttle SET failures = max(failures - 1, 0),"
                            " locked_until = CASE WHEN failures <= ?4 THEN NULL"
-                           " ELSE locked_until END"
+                           " ELSE locked_until END, last_attempt = nullif(last_attempt, ?5)"
                            " WHERE tenant_id = ?1 AND identity_digest = ?2"
-                           " AND window_started_at = ?3",
+                           " AND (window_started_at = ?3 OR (?3 = 0 AND last_attempt = ?5))",
     [SQ_THROTTLE_CLEAR] =
         "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"

@@ -73,9 +73,7 @@ enum err sqlite_register(struct store_conn *base, const struct store_credential 
                          const uint8_t *idempotency_digest, struct uuid *user_id);
 enum err sqlite_login_begin(struct store_conn *base, const struct store_login_request *request,
                             struct store_login *out);
-enum err sqlite_login_refund(struct store_conn *base, const struct uuid *tenant_id,
-                             const uint8_t *identity_digest, int64_t window_started_at,
-                             unsigned threshold);
+enum err sqlite_login_refund(struct store_conn *base, const struct store_refund *refund);
 enum err sqlite_login_finish(struct store_conn *base, const struct store_new_session *session);
 
 /* ---- sqlite_sessions.c ---- */

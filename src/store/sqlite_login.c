@@ -148,6 +148,7 @@ static enum err reserve(struct sqlite_conn *conn, const struct store_login_reque
         sqlite3_bind_int64(st, 5, out->locked_until);
     else
         sqlite3_bind_null(st, 5);
+    sqlite_bind_id(st, 6, &r->attempt_id);
     return sqlite_run(conn, st, NULL);
 }
 
@@ -171,18 +172,24 @@ enum err sqlite_login_begin(struct store_conn *base, const struct store_login_re
     return OK;
 }
 
-enum err sqlite_login_refund(struct store_conn *base, const struct uuid *tenant_id,
-                             const uint8_t *identity_digest, int64_t window_started_at,
-                             unsigned threshold)
+static enum err refund_one(struct sqlite_conn *conn, const struct store_refund *refund)
+{
+    int64_t changes = 0;
+    sqlite3_stmt *st = sqlite_use(conn, SQ_THROTTLE_REFUND);
+    sqlite_bind_id(st, 1, &refund->tenant_id);
+    sqlite_bind_digest(st, 2, refund->identity_digest);
+    sqlite3_bind_int64(st, 3, refund->window_started_at);
+    sqlite3_bind_int64(st, 4, refund->threshold);
+    sqlite_bind_id(st, 5, &refund->attempt_id);
+    TRY(sqlite_run(conn, st, &changes));
+    return changes == 1 ? OK : ERR_NOT_FOUND;
+}
+
+enum err sqlite_login_refund(struct store_conn *base, const struct store_refund *refund)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
     TRY(sqlite_begin(conn));
-    sqlite3_stmt *st = sqlite_use(conn, SQ_THROTTLE_REFUND);
-    sqlite_bind_id(st, 1, tenant_id);
-    sqlite_bind_digest(st, 2, identity_digest);
-    sqlite3_bind_int64(st, 3, window_started_at);
-    sqlite3_bind_int64(st, 4, threshold);
-    return sqlite_end(conn, sqlite_run(conn, st, NULL));
+    return sqlite_end(conn, refund_one(conn, refund));
 }
 
 static enum err check_active(struct sqlite_conn *conn, const struct store_new_session *s)

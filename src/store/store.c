@@ -147,12 +147,9 @@ enum err store_login_begin(struct store_conn *conn, const struct store_login_req
     return told(conn, conn->store->ops->login_begin(conn, request, out));
 }
 
-enum err store_login_refund(struct store_conn *conn, const struct uuid *tenant_id,
-                            const uint8_t identity_digest[STORE_DIGEST_LEN],
-                            int64_t window_started_at, unsigned threshold)
+enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund)
 {
-    return told(conn, conn->store->ops->login_refund(conn, tenant_id, identity_digest,
-                                                     window_started_at, threshold));
+    return told(conn, conn->store->ops->login_refund(conn, refund));
 }
 
 enum err store_login_finish(struct store_conn *conn, const struct store_new_session *session)

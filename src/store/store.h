@@ -106,8 +106,9 @@ struct store_login_request {
     struct uuid tenant_id;
     const char *email;
     uint8_t identity_digest[STORE_DIGEST_LEN];
-    unsigned threshold; /* failures that lock */
-    int64_t lock_ms;    /* how long; also the window in which failures count */
+    struct uuid attempt_id; /* new for each */
+    unsigned threshold;     /* failures that lock */
+    int64_t lock_ms;        /* how long; also the window in which failures count */
 };
 
 struct store_login {
@@ -130,10 +131,18 @@ MUST_USE enum err store_login_begin(struct store_conn *conn,
                                     const struct store_login_request *request,
                                     struct store_login *out);
 
-/* Gives the reserved attempt back: the password was not judged, or was right. */
-MUST_USE enum err store_login_refund(struct store_conn *conn, const struct uuid *tenant_id,
-                                     const uint8_t identity_digest[STORE_DIGEST_LEN],
-                                     int64_t window_started_at, unsigned threshold);
+struct store_refund {
+    struct uuid tenant_id;
+    uint8_t identity_digest[STORE_DIGEST_LEN];
+    struct uuid attempt_id;
+    int64_t window_started_at; /* of store_login_begin; 0 if that failed, so that nobody knows */
+    unsigned threshold;
+};
+
+/* Gives the reserved attempt back: the password was not judged, or was right. ERR_NOT_FOUND if
+ * nothing is there to give back. Of a reservation that nobody knows of: only if it was made, and no
+ * other has followed; once. */
+MUST_USE enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund);
 
 struct store_new_session {
     struct uuid session_id;

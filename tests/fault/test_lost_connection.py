@@ -141,6 +141,23 @@ def test_login(stage: Stage) -> None:
     _each_point(stage, lambda client: lambda: client.login(known), judge)
 
 
+def test_login_that_breaks_is_no_failed_attempt(stage: Stage) -> None:
+    """Not even when the right password is not given again: no attempt stays counted."""
+    db = stage.server.db
+
+    def judge(client: Client, point: tuple[str, int]) -> None:
+        account = client.new_account()
+        _break(stage, point, lambda: client.login(account))
+        deadline = time.monotonic() + 5 * slowness()
+        while any(row["failures"] for row in db.throttle(account.tenant)):
+            assert time.monotonic() < deadline, f"{point}: {db.throttle(account.tenant)}"
+            time.sleep(0.02)
+
+    with stage.server.client() as client:
+        known = client.new_account()
+    _each_point(stage, lambda client: lambda: client.login(known), judge)
+
+
 def test_refresh(stage: Stage) -> None:
     """The retry gives the one successor; the chain is one, and moved by one."""
     db = stage.server.db

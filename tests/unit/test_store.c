@@ -247,9 +247,54 @@ TEST(a_lock_is_of_one_tenant_and_one_identity)
     assert_true(begun(&who).locked);
 }
 
+static enum err refund_of(const struct someone *who, int64_t window, struct uuid attempt)
+{
+    struct store_refund refund = {.tenant_id = who->tenant_id,
+                                  .attempt_id = attempt,
+                                  .window_started_at = window,
+                                  .threshold = 3};
+    memcpy(refund.identity_digest, who->digest, sizeof refund.identity_digest);
+    return store_login_refund(conn, &refund);
+}
+
 static void refund(const struct someone *who, int64_t window)
 {
-    assert_ok(store_login_refund(conn, &who->tenant_id, who->digest, window, 3));
+    enum err e = refund_of(who, window, (struct uuid){{0}});
+    assert_true(e == OK || e == ERR_NOT_FOUND);
+}
+
+TEST(an_attempt_that_nobody_knows_of_is_refunded_by_its_name_and_once)
+{
+    struct someone who = someone_registered();
+    struct store_login_request request = login_of(&who);
+    struct store_login login;
+    struct uuid other;
+    assert_ok(uuid_make_v4(&other));
+    for (unsigned i = 0; i < 5; i++) {
+        assert_ok(uuid_make_v4(&request.attempt_id));
+        assert_err(refund_of(&who, 0, request.attempt_id), ERR_NOT_FOUND); /* not made yet */
+        assert_ok(store_login_begin(conn, &request, &login));
+        assert_false(login.locked || login.last_attempt);
+        assert_err(refund_of(&who, 0, other), ERR_NOT_FOUND);
+        assert_ok(refund_of(&who, 0, request.attempt_id));
+        assert_err(refund_of(&who, 0, request.attempt_id), ERR_NOT_FOUND);
+    }
+    locks_at_the_third(&who);
+}
+
+TEST(the_unknown_attempt_that_locked_is_refunded_too)
+{
+    struct someone who = someone_registered();
+    struct store_login_request request = login_of(&who);
+    struct store_login login;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_ok(uuid_make_v4(&request.attempt_id));
+        assert_ok(store_login_begin(conn, &request, &login));
+    }
+    assert_true(login.last_attempt);
+    assert_ok(refund_of(&who, 0, request.attempt_id));
+    assert_ok(store_login_begin(conn, &request, &login));
+    assert_true(login.last_attempt && !login.locked);
 }
 
 TEST(a_refunded_attempt_does_not_count)
@@ -424,6 +469,8 @@ int run_login_tests(void)
         cmocka_unit_test(a_stored_hash_of_any_size_is_cut),
         cmocka_unit_test(failures_lock_at_the_threshold_and_waiting_costs_nothing),
         cmocka_unit_test(an_invented_account_locks_alike),
+        cmocka_unit_test(an_attempt_that_nobody_knows_of_is_refunded_by_its_name_and_once),
+        cmocka_unit_test(the_unknown_attempt_that_locked_is_refunded_too),
         cmocka_unit_test(a_lock_is_of_one_tenant_and_one_identity),
         cmocka_unit_test(a_refunded_attempt_does_not_count),
         cmocka_unit_test(refunding_the_attempt_that_locks_unlocks),

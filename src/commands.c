@@ -111,8 +111,8 @@ static int with_store(int (*work)(struct store *store, bool json), bool json)
     struct config config CLEANUP(config_close);
     config_read(&config);
     struct store *store = NULL;
-    const struct store_config store_config = {(const char *)config.database_url.data,
-                                              config.db_timeout_ms};
+    const struct store_config store_config = {.url = (const char *)config.database_url.data,
+                                              .timeout_ms = config.db_timeout_ms};
     if (has_problem(&config, "DATABASE_URL") || store_open(&store_config, &store) != OK) {
         print_problems(&config);
         return 1;

@@ -116,7 +116,8 @@ static bool open_database(struct operation *op)
 {
     unsigned timeout =
         op->config.db_timeout_ms > TIMEOUT_MS ? op->config.db_timeout_ms : TIMEOUT_MS;
-    const struct store_config config = {(const char *)op->config.database_url.data, timeout};
+    const struct store_config config = {.url = (const char *)op->config.database_url.data,
+                                        .timeout_ms = timeout};
     if (store_open(&config, &op->store) != OK) {
         fprintf(stderr, "watchword: DATABASE_URL must begin with sqlite:, postgres:// or "
                         "postgresql://\n");

@@ -192,7 +192,8 @@ static int enable(struct operation *op)
 static int unlock(struct operation *op)
 {
     bool locked = false;
-    enum err e = store_unlock(op->conn, &op->user.tenant_id, op->identity, &locked);
+    enum err e =
+        store_unlock(op->conn, &op->user.tenant_id, &op->user.user_id, op->identity, &locked);
     if (e != OK)
         return operator_failed(op, e);
     struct done done = {"unlocked", locked, -1};

@@ -191,7 +191,8 @@ static void read_database(struct config *c)
             config_problem(c, "DATABASE_URL", "is required in production");
     }
     struct store *store = NULL;
-    const struct store_config probe = {(const char *)c->database_url.data, 1000};
+    const struct store_config probe = {.url = (const char *)c->database_url.data,
+                                       .timeout_ms = 1000};
     enum err e = store_open(&probe, &store);
     if (e == ERR_UNAVAILABLE)
         config_problem(c, "DATABASE_URL", "cannot be used here: %s", store_last_error());

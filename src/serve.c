@@ -219,8 +219,8 @@ static void wait_for_end(const sigset_t *set)
 
 static enum err start(struct config *config, struct boot *boot, struct running *r)
 {
-    const struct store_config store_config = {(const char *)config->database_url.data,
-                                              config->db_timeout_ms};
+    const struct store_config store_config = {.url = (const char *)config->database_url.data,
+                                              .timeout_ms = config->db_timeout_ms};
     if (config->problem_count == 0 && store_open(&store_config, &r->store) != OK)
         return ERR_INTERNAL; /* its URL has been looked at already */
     if (config->problem_count == 0)

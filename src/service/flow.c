@@ -248,6 +248,7 @@ static void db_close(void *context)
 static void db_run_one(struct call *call, struct store_conn *conn)
 {
     call->verdict = FLOW_DONE;
+    store_conn_trace(conn, call->http->trace_id);
     if (call->undoing)
         call->undo(call, conn);
     else

@@ -102,6 +102,9 @@ enum flow login_start(struct call *call)
 
 /* ---- load ---- */
 
+/* What is longer than all that a login waits for after its hash has begun. */
+#define HOLD_MARGIN_MS 30000
+
 /* Before the first step has passed nobody knows whether an attempt was reserved: its transaction
  * may have failed, or only the answer to it. */
 static void refund(struct call *call, struct store_conn *conn)
@@ -128,7 +131,8 @@ enum flow login_load(struct call *call, struct store_conn *conn)
     struct store_login_request request = {.tenant_id = call->tenant_id,
                                           .email = login->email,
                                           .threshold = s->lockout_threshold,
-                                          .lock_ms = s->lockout_ms};
+                                          .lock_ms = s->lockout_ms,
+                                          .hold_ms = s->hash_acquire_timeout_ms + HOLD_MARGIN_MS};
     memcpy(request.identity_digest, login->identity, sizeof request.identity_digest);
     enum err e = uuid_make_v4(&login->attempt_id);
     if (e != OK) {
@@ -177,6 +181,14 @@ enum flow login_verify_begin(struct call *call, struct argon2_job **job)
     return FLOW_NEXT;
 }
 
+/* If it fails, the event goes out later by itself. */
+static void release_lock_event(struct call *call, struct store_conn *conn)
+{
+    enum err e =
+        conn != NULL ? store_release_event(conn, &call->login.attempt_id) : ERR_UNAVAILABLE;
+    (void)e;
+}
+
 static void note_lock(struct call *call)
 {
     struct log_line line;
@@ -200,7 +212,10 @@ enum flow login_verify_end(struct call *call)
     bool right = password_verify_finish(&login->work) == OK;
     call->verify = right ? VERIFY_OK : VERIFY_FAIL;
     if (!right) {
-        call->undo = NULL; /* this attempt counts */
+        /* This attempt counts; if it locks, that may be told now. */
+        call->undo = login->found.last_attempt && store_has_events(call->service->config.store)
+                         ? release_lock_event
+                         : NULL;
         answer_denied(call, login->found.found ? OUTCOME_INVALID_PASSWORD : OUTCOME_NOT_FOUND);
         if (login->found.last_attempt)
             note_lock(call);
@@ -279,6 +294,7 @@ static enum err open_session(struct call *call, struct store_conn *conn)
         .max_sessions = s->max_sessions_per_user,
         .old_hash = login->found.password_hash,
         .new_hash = login->new_hash[0] != '\0' ? login->new_hash : NULL,
+        .attempt_id = login->found.last_attempt ? &login->attempt_id : NULL,
     };
     memcpy(session.identity_digest, login->identity, sizeof session.identity_digest);
     TRY(refresh_token_digest(&login->token, session.token_digest));

@@ -43,7 +43,7 @@ struct store_ops {
     enum err (*find_lock)(struct store_conn *conn, const struct uuid *tenant_id,
                           const uint8_t *identity_digest, struct store_lock *out);
     enum err (*unlock)(struct store_conn *conn, const struct uuid *tenant_id,
-                       const uint8_t *identity_digest, bool *locked);
+                       const struct uuid *user_id, const uint8_t *identity_digest, bool *locked);
     enum err (*set_active)(struct store_conn *conn, const struct uuid *tenant_id,
                            const struct uuid *user_id, bool active, struct store_ended *out);
     enum err (*delete_user)(struct store_conn *conn, const struct uuid *tenant_id,
@@ -52,6 +52,13 @@ struct store_ops {
     enum err (*revoke_session)(struct store_conn *conn, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);
     enum err (*fence_sessions)(struct store_conn *conn, int64_t *not_before);
+    enum err (*tell_key)(struct store_conn *conn, enum event_kind kind, const char *kid,
+                         const char *state);
+    enum err (*release_event)(struct store_conn *conn, const struct uuid *attempt_id);
+    enum err (*outbox_read)(struct store_conn *conn, struct store_event *out, size_t max,
+                            size_t *count, struct store_backlog *backlog);
+    enum err (*outbox_delete)(struct store_conn *conn, const int64_t *seqs, size_t n);
+    enum err (*outbox_drop)(struct store_conn *conn, uint64_t n, uint64_t *dropped);
 };
 
 extern const struct store_ops STORE_SQLITE;
@@ -61,6 +68,7 @@ struct store {
     const struct store_ops *ops;
     char *url; /* for SQLite the path alone */
     unsigned timeout_ms;
+    unsigned events;
     atomic_bool up;
     atomic_bool damaged; /* SQLite: found corrupt; up again only after a look at all of it */
 };
@@ -69,6 +77,8 @@ struct store {
 struct store_conn {
     struct store *store;
     uint64_t deadline_ns; /* of what comes next; 0: the store's limit from now */
+    bool background;
+    char trace_id[STORE_TRACE_MAX + 1];
 };
 
 /* When the operation that begins now gives up. */
@@ -76,6 +86,9 @@ uint64_t store_deadline_ns(const struct store_conn *conn);
 
 /* A reused key within this time answers as the first did. */
 #define STORE_IDEMPOTENCY_MS INT64_C(86400000)
+
+/* Whether events of this kind are written. */
+MUST_USE bool store_tells(const struct store_conn *conn, enum event_kind kind);
 
 /* Keeps a message for store_last_error and returns e. */
 MUST_USE enum err store_fail(enum err e, const char *what, const char *detail);

@@ -87,6 +87,7 @@ static enum err register_credential(struct store_conn *base, const struct store_
     pg_put_bytes(&call, digest, digest != NULL ? STORE_DIGEST_LEN : 0);
     pg_put_i64(&call, STORE_IDEMPOTENCY_MS);
     pg_put_str(&call, c->disabled ? "disabled" : "active");
+    pg_put_telling(&call, base, EVENT_USER_REGISTERED);
     TRY(pg_run(conn, &call, 1, &res));
     FAILPOINT("register.inserted");
     if (PQntuples(res) == 0)
@@ -126,6 +127,8 @@ static enum err login_begin(struct store_conn *base, const struct store_login_re
     pg_put_i64(&call, r->threshold);
     pg_put_i64(&call, r->lock_ms);
     pg_put_id(&call, &r->attempt_id);
+    if (pg_put_telling(&call, base, EVENT_ACCOUNT_LOCKED))
+        pg_put_i64(&call, r->hold_ms);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     FAILPOINT("login.reserved");
     if (PQntuples(res) != 1)
@@ -166,10 +169,14 @@ static enum err login_finish(struct store_conn *base, const struct store_new_ses
     pg_put_i64(&calls[1], s->absolute_ms);
     pg_put_str(&calls[1], s->new_hash != NULL ? s->old_hash : NULL);
     pg_put_str(&calls[1], s->new_hash);
+    if (pg_put_telling(&calls[1], base, EVENT_USER_LOGGED_IN))
+        pg_put_bytes(&calls[1], s->attempt_id != NULL ? s->attempt_id->b : NULL,
+                     sizeof(struct uuid));
     pg_call(&calls[2], PG_LOGIN_EVICT);
     pg_put_id(&calls[2], &s->tenant_id);
     pg_put_id(&calls[2], &s->user_id);
     pg_put_i64(&calls[2], s->max_sessions);
+    pg_put_telling(&calls[2], base, EVENT_SESSION_REVOKED);
     PGresult *results[3] = {NULL};
     TRY(pg_run((struct pg_conn *)base, calls, 3, results));
     FAILPOINT("login.opened");
@@ -205,4 +212,9 @@ const struct store_ops STORE_POSTGRESQL = {
     .delete_user = pg_delete_user,
     .revoke_session = pg_revoke_session,
     .fence_sessions = pg_fence_sessions,
+    .tell_key = pg_tell_key,
+    .release_event = pg_release_event,
+    .outbox_read = pg_outbox_read,
+    .outbox_delete = pg_outbox_delete,
+    .outbox_drop = pg_outbox_drop,
 };

@@ -32,16 +32,28 @@ enum pg_statement {
     PG_LOCK_FIND,
     PG_LOCK_DELETE,
     PG_IDEMPOTENCY_DELETE,
+    PG_OUTBOX_SCRUB,
+    PG_OUTBOX_TELL_KEY,
+    PG_OUTBOX_RELEASE,
+    PG_OUTBOX_LEAD,
+    PG_OUTBOX_READ,
+    PG_OUTBOX_MEASURE,
+    PG_OUTBOX_DELETE,
+    PG_OUTBOX_DROP,
     PG_STATEMENTS,
 };
 
 extern const char *const PG_SQL[PG_STATEMENTS];
+/* Those that write events as well, for a store that was opened with some; else NULL. Their
+ * parameters are those of the plain ones, then trace id and whether the kind is wanted (1 or 0). */
+extern const char *const PG_SQL_TELLING[PG_STATEMENTS];
 
 struct pg_conn {
     struct store_conn base;
     PGconn *pg;               /* NULL: not connected */
     uint64_t next_try_ns;     /* no new attempt before */
     unsigned failed_attempts; /* in a row */
+    bool leads;               /* holds the advisory lock of the relay */
 };
 
 /* One prepared statement with its parameters, all in binary form. What is put must outlive the run.
@@ -60,6 +72,10 @@ void pg_put_id(struct pg_call *call, const struct uuid *id);
 void pg_put_i64(struct pg_call *call, int64_t v);
 void pg_put_str(struct pg_call *call, const char *s);                  /* NULL: null */
 void pg_put_bytes(struct pg_call *call, const uint8_t *p, size_t len); /* NULL: null */
+
+/* The parameters of a telling statement for one kind of event; nothing without events. True if they
+ * were put. */
+bool pg_put_telling(struct pg_call *call, const struct store_conn *conn, enum event_kind kind);
 
 /* Runs the calls in one transaction and one round trip. On OK results[i] is the answer to calls[i];
  * the caller clears them. */
@@ -109,7 +125,7 @@ enum err pg_find_user(struct store_conn *base, const struct store_user_name *nam
 enum err pg_find_lock(struct store_conn *base, const struct uuid *tenant_id,
                       const uint8_t *identity_digest, struct store_lock *out);
 enum err pg_unlock(struct store_conn *base, const struct uuid *tenant_id,
-                   const uint8_t *identity_digest, bool *locked);
+                   const struct uuid *user_id, const uint8_t *identity_digest, bool *locked);
 enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
                        const struct uuid *user_id, bool active, struct store_ended *out);
 enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
@@ -118,5 +134,14 @@ enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
 enum err pg_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_id,
                            const char *reason, struct store_revoked *out);
+
+/* ---- postgres_outbox.c ---- */
+enum err pg_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
+                     const char *state);
+enum err pg_release_event(struct store_conn *base, const struct uuid *attempt_id);
+enum err pg_outbox_read(struct store_conn *base, struct store_event *out, size_t max, size_t *count,
+                        struct store_backlog *backlog);
+enum err pg_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);
+enum err pg_outbox_drop(struct store_conn *base, uint64_t n, uint64_t *dropped);
 
 #endif

@@ -63,11 +63,13 @@ enum err pg_find_lock(struct store_conn *base, const struct uuid *tenant_id,
 }
 
 enum err pg_unlock(struct store_conn *base, const struct uuid *tenant_id,
-                   const uint8_t *identity_digest, bool *locked)
+                   const struct uuid *user_id, const uint8_t *identity_digest, bool *locked)
 {
     struct pg_call call;
     PGresult *res CLEANUP(cleanup_result) = NULL;
     call_identity(&call, PG_LOCK_DELETE, tenant_id, identity_digest);
+    if (pg_put_telling(&call, base, EVENT_ACCOUNT_UNLOCKED))
+        pg_put_id(&call, user_id);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     *locked = PQntuples(res) == 1 && pg_get_bool(res, 0, 0);
     return OK;
@@ -84,8 +86,10 @@ enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
     call_user(&calls[0], PG_LOGIN_LOCK, tenant_id, user_id);
     call_user(&calls[1], PG_USER_SET_STATUS, tenant_id, user_id);
     pg_put_str(&calls[1], active ? "active" : "disabled");
+    pg_put_telling(&calls[1], base, active ? EVENT_USER_ENABLED : EVENT_USER_DISABLED);
     call_user(&calls[2], PG_SESSION_END_ALL, tenant_id, user_id);
     pg_put_str(&calls[2], "account_disabled");
+    pg_put_telling(&calls[2], base, EVENT_SESSION_REVOKED);
     TRY(pg_run((struct pg_conn *)base, calls, n, results));
     bool found = PQntuples(results[0]) == 1;
     if (found)
@@ -98,14 +102,22 @@ enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
 enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                         const struct uuid *user_id, const uint8_t *identity_digest, uint64_t *ended)
 {
-    struct pg_call calls[5];
-    PGresult *results[5] = {NULL};
+    struct pg_call calls[6];
+    PGresult *results[6] = {NULL};
     call_user(&calls[0], PG_LOGIN_LOCK, tenant_id, user_id);
     call_user(&calls[1], PG_SESSION_DELETE_ALL, tenant_id, user_id);
+    pg_put_telling(&calls[1], base, EVENT_SESSION_REVOKED);
     call_identity(&calls[2], PG_LOCK_DELETE, tenant_id, identity_digest);
+    if (base->store->events != 0) { /* not told: that the user is deleted says it */
+        pg_put_str(&calls[2], base->trace_id);
+        pg_put_i64(&calls[2], 0);
+        pg_put_id(&calls[2], user_id);
+    }
     pg_call(&calls[3], PG_IDEMPOTENCY_DELETE);
     pg_put_id(&calls[3], user_id);
     call_user(&calls[4], PG_USER_DELETE, tenant_id, user_id);
+    pg_put_telling(&calls[4], base, EVENT_USER_DELETED);
+    call_user(&calls[5], PG_OUTBOX_SCRUB, tenant_id, user_id);
     TRY(pg_run((struct pg_conn *)base, calls, ARRAY_LEN(calls), results));
     bool found = pg_changes(results[4]) == 1;
     if (found)
@@ -134,6 +146,7 @@ enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_i
     pg_call(&call, PG_SESSION_REVOKE);
     pg_put_id(&call, session_id);
     pg_put_str(&call, reason);
+    pg_put_telling(&call, base, EVENT_SESSION_REVOKED);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     if (PQntuples(res) == 0)
         return ERR_NOT_FOUND;

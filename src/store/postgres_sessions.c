@@ -31,6 +31,7 @@ static enum err advance(struct pg_conn *conn, const struct store_rotation *r, PG
     pg_put_str(&call, r->client_ip);
     pg_put_str(&call, r->user_agent);
     pg_put_i64(&call, r->idle_ms);
+    pg_put_telling(&call, &conn->base, EVENT_TOKEN_REFRESHED);
     return pg_run(conn, &call, 1, res);
 }
 
@@ -43,10 +44,17 @@ static enum err refuse(struct pg_conn *conn, const struct store_rotation *r, PGr
     pg_put_id(&calls[0], &r->session_id);
     pg_call(&calls[1], PG_ROTATE_FENCED);
     pg_put_id(&calls[1], &r->session_id);
+    pg_put_telling(&calls[1], &conn->base, EVENT_SESSION_REVOKED);
     pg_call(&calls[2], PG_ROTATE_REPLAY);
     pg_put_id(&calls[2], &r->session_id);
     pg_put_i64(&calls[2], r->generation);
     pg_put_i64(&calls[2], r->leeway_ms);
+    if (conn->base.store->events != 0) {
+        pg_put_str(&calls[2], r->client_ip);
+        pg_put_str(&calls[2], r->user_agent);
+        pg_put_telling(&calls[2], &conn->base, EVENT_REPLAY_DETECTED);
+        pg_put_telling(&calls[2], &conn->base, EVENT_SESSION_REVOKED);
+    }
     pg_call(&calls[3], PG_ROTATE_FIND);
     pg_put_id(&calls[3], &r->session_id);
     return pg_run(conn, calls, 4, results);
@@ -115,6 +123,7 @@ enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,
         pg_put_id(&call, tenant_id);
         pg_put_id(&call, user_id);
     }
+    pg_put_telling(&call, base, tenant_id != NULL ? EVENT_SESSION_REVOKED : EVENT_USER_LOGGED_OUT);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     return pg_changes(res) == 1 ? OK : ERR_NOT_FOUND;
 }
@@ -130,6 +139,7 @@ enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,
     pg_put_id(&calls[1], tenant_id);
     pg_put_id(&calls[1], user_id);
     pg_put_str(&calls[1], reason);
+    pg_put_telling(&calls[1], base, EVENT_SESSION_REVOKED);
     PGresult *results[2] = {NULL};
     TRY(pg_run((struct pg_conn *)base, calls, 2, results));
     *ended = (uint64_t)pg_get_i64(results[1], 0, 0);

@@ -57,6 +57,15 @@ void pg_put_str(struct pg_call *call, const char *s)
     pg_put_bytes(call, (const uint8_t *)s, s != NULL ? strlen(s) : 0);
 }
 
+bool pg_put_telling(struct pg_call *call, const struct store_conn *conn, enum event_kind kind)
+{
+    if (conn->store->events == 0)
+        return false;
+    pg_put_str(call, conn->trace_id);
+    pg_put_i64(call, store_tells(conn, kind));
+    return true;
+}
+
 bool pg_is_null(const PGresult *res, int row, int column)
 {
     return PQgetisnull(res, row, column) != 0;
@@ -186,6 +195,7 @@ void pg_disconnect(struct pg_conn *conn)
 {
     PQfinish(conn->pg);
     conn->pg = NULL;
+    conn->leads = false; /* the server lets go of the lock with the connection */
 }
 
 /* What the server has to say beside its answers. libpq would print it on stderr, in the midst of
@@ -240,12 +250,13 @@ static PGconn *begin_connecting(const struct store *store)
     return PQconnectStartParams(keys, values, 1);
 }
 
-static bool prepare_all(PGconn *pg, uint64_t deadline_ns)
+static bool prepare_all(PGconn *pg, bool telling, uint64_t deadline_ns)
 {
     char name[8];
     for (unsigned i = 0; i < PG_STATEMENTS; i++) {
         snprintf(name, sizeof name, "w%u", i);
-        if (PQsendPrepare(pg, name, PG_SQL[i], 0, NULL) != 1)
+        const char *sql = telling && PG_SQL_TELLING[i] != NULL ? PG_SQL_TELLING[i] : PG_SQL[i];
+        if (PQsendPrepare(pg, name, sql, 0, NULL) != 1)
             return false;
     }
     if (PQpipelineSync(pg) != 1 || !flush(pg, deadline_ns))
@@ -301,7 +312,7 @@ enum err pg_connect(struct pg_conn *conn, uint64_t deadline_ns)
         back_off(conn);
         return link_failure(conn, "cannot connect to postgresql");
     }
-    if (!prepare_all(conn->pg, deadline)) {
+    if (!prepare_all(conn->pg, conn->base.store->events != 0, deadline)) {
         back_off(conn);
         if (PQstatus(conn->pg) != CONNECTION_OK)
             return link_failure(conn, "cannot prepare statements");

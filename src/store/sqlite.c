@@ -2,7 +2,7 @@
  * sqlite.c: connection, transactions and migrations of the SQLite store. WAL with synchronous=FULL:
  * what was answered survives a power cut. secure_delete: what was deleted is overwritten, but for
  * copies that a page split may have left in unused space. The operations are in sqlite_login.c,
- * sqlite_sessions.c and sqlite_operator.c.
+ * sqlite_sessions.c, sqlite_operator.c and sqlite_outbox.c.
  */
 #include "store/sqlite.h"
 
@@ -13,87 +13,6 @@
 
 /* Between two looks at all of a damaged file. */
 #define CHECK_PAUSE_NS (5 * NS_PER_SECOND)
-
-#define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
-
-/* Opened since all sessions were last ended at once. */
-#define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
-
-static const char *const SQL[SQ_STATEMENTS] = {
-    [SQ_BEGIN] = "BEGIN IMMEDIATE",
-    [SQ_COMMIT] = "COMMIT",
-    [SQ_ROLLBACK] = "ROLLBACK",
-    [SQ_IDEMPOTENCY_FIND] =
-        "SELECT user_id FROM idempotency_keys WHERE key_digest = ?1 AND created_at > ?2",
-    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys VALUES (?1, ?2, ?3)",
-    [SQ_CREDENTIAL_PUT] =
-        "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at,"
-        " status) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING",
-    [SQ_CREDENTIAL_BY_EMAIL] = "SELECT user_id, status = 'active', password_hash FROM credentials"
-                               " WHERE tenant_id = ?1 AND email = ?2",
-    [SQ_CREDENTIAL_IS_ACTIVE] = "SELECT 1 FROM credentials"
-                                " WHERE tenant_id = ?1 AND user_id = ?2 AND status = 'active'",
-    [SQ_CREDENTIAL_REHASH] = "UPDATE credentials SET password_hash = ?4, updated_at = ?5"
-                             " WHERE tenant_id = ?1 AND user_id = ?2 AND password_hash = ?3",
-    [SQ_THROTTLE_FIND] = "SELECT failures, window_started_at, locked_until FROM login_throttle"
-                         " WHERE tenant_id = ?1 AND identity_digest = ?2",
-    [SQ_THROTTLE_RESERVE] =
-        "INSERT OR REPLACE INTO login_throttle"
-        " (tenant_id, identity_digest, failures, window_started_at, locked_until, last_attempt)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    [SQ_THROTTLE_REFUND] = "UPDATE login_throttle SET failures = max(failures - 1, 0),"
-                           " locked_until = CASE WHEN failures <= ?4 THEN NULL"
-                           " ELSE locked_until END, last_attempt = nullif(last_attempt, ?5)"
-                           " WHERE tenant_id = ?1 AND identity_digest = ?2"
-                           " AND (window_started_at = ?3 OR (?3 = 0 AND last_attempt = ?5))",
-    [SQ_THROTTLE_CLEAR] =
-        "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
-    [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"
-                       " opened_at, rotated_at, idle_expires_at, absolute_expires_at, client_ip,"
-                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
-    [SQ_SESSION_EVICT] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = 'session_limit',"
-                         " sealed_successor = NULL WHERE id IN (SELECT id FROM sessions"
-                         " WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
-                         " ORDER BY opened_at DESC, id DESC LIMIT -1 OFFSET ?4)",
-    [SQ_SESSION_FIND] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
-                        " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
-                        " token_digest, sealed_successor, revoked_at IS NOT NULL OR NOT EXISTS"
-                        " (SELECT 1 FROM credentials c WHERE c.tenant_id = s.tenant_id"
-                        " AND c.user_id = s.user_id AND c.status = 'active'),"
-                        " " CURRENT " FROM sessions s WHERE id = ?1",
-    [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
-                          " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
-                          " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
-    [SQ_SESSION_END] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-                       " sealed_successor = NULL WHERE id = ?2 AND " LIVE,
-    [SQ_SESSION_END_OWN] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-                           " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
-                           " AND user_id = ?5 AND " LIVE,
-    /* Not only what is live by this clock: a rotation that waits may have looked at an earlier one,
-     * and would bring back what has just expired. */
-    [SQ_SESSION_END_ALL] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?4,"
-                           " sealed_successor = NULL WHERE tenant_id = ?2 AND user_id = ?3"
-                           " AND revoked_at IS NULL"
-                           " RETURNING idle_expires_at > ?1 AND absolute_expires_at > ?1",
-    [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
-                        " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
-                        " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
-                        " AND " CURRENT " ORDER BY opened_at DESC, id DESC LIMIT ?4",
-    /* Never back, should the clock go back. */
-    [SQ_SESSION_FENCE] = "UPDATE settings SET value = max(value, ?1)"
-                         " WHERE name = 'sessions_not_before' RETURNING value",
-    [SQ_SESSION_DELETE_ALL] = "DELETE FROM sessions WHERE tenant_id = ?1 AND user_id = ?2",
-    [SQ_SESSION_OWNER] = "SELECT tenant_id, user_id FROM sessions WHERE id = ?1",
-    [SQ_USER_FIND] = "SELECT user_id, email, password_hash, status = 'active', created_at,"
-                     " updated_at, (SELECT count(*) FROM sessions s WHERE s.tenant_id = ?2"
-                     " AND s.user_id = c.user_id AND " LIVE " AND " CURRENT ") FROM credentials c"
-                     " WHERE tenant_id = ?2 AND (email = ?3 OR user_id = ?4)",
-    [SQ_USER_SET_STATUS] = "UPDATE credentials SET status = ?3, updated_at = ?4"
-                           " WHERE tenant_id = ?1 AND user_id = ?2 AND status <> ?3",
-    [SQ_USER_EXISTS] = "SELECT 1 FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
-    [SQ_USER_DELETE] = "DELETE FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
-    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = ?1",
-};
 
 enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
 {
@@ -159,7 +78,7 @@ static enum err conn_open(struct store *store, struct store_conn **out)
     return OK;
 }
 
-static void disconnect(struct sqlite_conn *conn)
+void sqlite_disconnect(struct sqlite_conn *conn)
 {
     for (unsigned i = 0; i < SQ_STATEMENTS; i++) {
         sqlite3_finalize(conn->statements[i]);
@@ -172,7 +91,7 @@ static void disconnect(struct sqlite_conn *conn)
 static void conn_close(struct store_conn *base)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
-    disconnect(conn);
+    sqlite_disconnect(conn);
     free(conn);
 }
 
@@ -180,7 +99,7 @@ sqlite3_stmt *sqlite_use(struct sqlite_conn *conn, enum sqlite_statement which)
 {
     sqlite3_stmt **st = &conn->statements[which];
     if (*st == NULL)
-        (void)sqlite3_prepare_v3(conn->db, SQL[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
+        (void)sqlite3_prepare_v3(conn->db, SQ_SQL[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
     return *st;
 }
 
@@ -220,16 +139,27 @@ static void set_patience(const struct sqlite_conn *conn, uint64_t deadline_ns)
     sqlite3_busy_timeout(conn->db, (int)ms);
 }
 
+enum err sqlite_ready(struct sqlite_conn *conn)
+{
+    if (conn->db != NULL)
+        return OK;
+    TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    if (!conn->base.background)
+        return OK;
+    int rc = sqlite3_exec(conn->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+    return rc == SQLITE_OK ? OK : sqlite_failure(conn->db, rc, "cannot open the database");
+}
+
 static enum err start(struct sqlite_conn *conn)
 {
     uint64_t deadline = store_deadline_ns(&conn->base);
-    if (conn->db == NULL)
-        TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    TRY(sqlite_ready(conn));
     set_patience(conn, deadline);
     conn->broken = false;
     enum err e = sqlite_run(conn, sqlite_use(conn, SQ_BEGIN), NULL);
     if (e != OK)
-        disconnect(conn); /* begin anew next time: the file may have been replaced or healed */
+        sqlite_disconnect(
+            conn); /* begin anew next time: the file may have been replaced or healed */
     return e;
 }
 
@@ -241,7 +171,7 @@ static enum err finish(struct sqlite_conn *conn)
     if (e != OK) {
         /* Closing rolls back whatever is still open and forgets what a failed COMMIT left behind.
          */
-        disconnect(conn);
+        sqlite_disconnect(conn);
         return ERR_UNAVAILABLE;
     }
     return OK;
@@ -391,8 +321,8 @@ static enum err check_damage(struct sqlite_conn *conn)
     if (clock_mono_ns() < conn->next_check_ns)
         return store_fail(ERR_UNAVAILABLE, "sqlite", advice);
     conn->next_check_ns = clock_mono_ns() + CHECK_PAUSE_NS;
-    disconnect(conn);
-    TRY(sqlite_connect(conn->base.store, false, &conn->db));
+    sqlite_disconnect(conn);
+    TRY(sqlite_ready(conn));
     int rc = sqlite3_prepare_v2(conn->db, "PRAGMA quick_check(1)", -1, &st, NULL);
     if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
         sqlite_column_str(st, 0, verdict, sizeof verdict);
@@ -455,4 +385,9 @@ const struct store_ops STORE_SQLITE = {
     .delete_user = sqlite_delete_user,
     .revoke_session = sqlite_revoke_session,
     .fence_sessions = sqlite_fence_sessions,
+    .tell_key = sqlite_tell_key,
+    .release_event = sqlite_release_event,
+    .outbox_read = sqlite_outbox_read,
+    .outbox_delete = sqlite_outbox_delete,
+    .outbox_drop = sqlite_outbox_drop,
 };

@@ -36,8 +36,18 @@ enum sqlite_statement {
     SQ_USER_EXISTS,
     SQ_USER_DELETE,
     SQ_IDEMPOTENCY_DELETE,
+    SQ_OUTBOX_PUT,
+    SQ_OUTBOX_TAKE_BACK,
+    SQ_OUTBOX_RELEASE,
+    SQ_OUTBOX_SCRUB,
+    SQ_OUTBOX_READ,
+    SQ_OUTBOX_MEASURE,
+    SQ_OUTBOX_DELETE,
+    SQ_OUTBOX_DROP,
     SQ_STATEMENTS,
 };
+
+extern const char *const SQ_SQL[SQ_STATEMENTS];
 
 struct sqlite_conn {
     struct store_conn base;
@@ -47,6 +57,11 @@ struct sqlite_conn {
     uint64_t next_check_ns; /* of a damaged file */
     bool broken; /* something failed inside the transaction: it can only be rolled back */
 };
+
+/* Connects if it is not; a read without a transaction of its own begins with this. After a fault
+ * sqlite_disconnect: the file may have been replaced or healed. */
+MUST_USE enum err sqlite_ready(struct sqlite_conn *conn);
+void sqlite_disconnect(struct sqlite_conn *conn);
 
 /* Opens the file; create makes it. */
 MUST_USE enum err sqlite_connect(struct store *store, bool create, sqlite3 **out);
@@ -98,7 +113,7 @@ enum err sqlite_find_user(struct store_conn *base, const struct store_user_name 
 enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
                           const uint8_t *identity_digest, struct store_lock *out);
 enum err sqlite_unlock(struct store_conn *base, const struct uuid *tenant_id,
-                       const uint8_t *identity_digest, bool *locked);
+                       const struct uuid *user_id, const uint8_t *identity_digest, bool *locked);
 enum err sqlite_set_active(struct store_conn *base, const struct uuid *tenant_id,
                            const struct uuid *user_id, bool active, struct store_ended *out);
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
@@ -107,6 +122,38 @@ enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_i
 enum err sqlite_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);
+
+/* ---- sqlite_outbox.c ---- */
+
+/* What an event says; NULL and 0 are left out. */
+struct sqlite_told {
+    enum event_kind kind;
+    int64_t occurred_at, held_until;
+    const struct uuid *tenant_id, *user_id, *session_id, *attempt_id;
+    const uint8_t *identity;
+    const char *label, *detail;
+    int64_t number, age_ms;
+    const char *client_ip, *user_agent, *previous_ip, *previous_user_agent;
+};
+
+/* Writes it, inside a transaction, if its kind is wanted. */
+MUST_USE enum err sqlite_tell(struct sqlite_conn *conn, const struct sqlite_told *told);
+/* Removes the attempt's held event, inside a transaction. NULL: there is none. */
+MUST_USE enum err sqlite_take_back(struct sqlite_conn *conn, const struct uuid *attempt_id);
+
+/* Ends the session if it is live and tells so: told has the kind, the time and the reason. With an
+ * owner (both ids or both NULL), only that user's. In sqlite_sessions.c. */
+MUST_USE enum err sqlite_end_one(struct sqlite_conn *conn, const struct uuid *session_id,
+                                 const struct uuid *tenant_id, const struct uuid *user_id,
+                                 const struct sqlite_told *told, bool *ended);
+
+enum err sqlite_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
+                         const char *state);
+enum err sqlite_release_event(struct store_conn *base, const struct uuid *attempt_id);
+enum err sqlite_outbox_read(struct store_conn *base, struct store_event *out, size_t max,
+                            size_t *count, struct store_backlog *backlog);
+enum err sqlite_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);
+enum err sqlite_outbox_drop(struct store_conn *base, uint64_t n, uint64_t *dropped);
 
 /* ---- binding and reading; columns and parameters count as SQLite counts them ---- */
 static inline void sqlite_bind_id(sqlite3_stmt *st, int at, const struct uuid *id)
@@ -121,7 +168,7 @@ static inline void sqlite_bind_digest(sqlite3_stmt *st, int at, const uint8_t *d
 
 static inline void sqlite_bind_str(sqlite3_stmt *st, int at, const char *s)
 {
-    sqlite3_bind_text(st, at, s, -1, SQLITE_STATIC);
+    sqlite3_bind_text(st, at, s, -1, SQLITE_STATIC); /* NULL: null */
 }
 
 struct uuid sqlite_column_id(sqlite3_stmt *st, int at);

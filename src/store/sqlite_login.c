@@ -59,6 +59,12 @@ static enum err register_once(struct sqlite_conn *conn, const struct store_crede
         return OK;
     TRY(put_credential(conn, c, now));
     FAILPOINT("register.inserted");
+    const struct sqlite_told told = {.kind = EVENT_USER_REGISTERED,
+                                     .occurred_at = now,
+                                     .tenant_id = &c->tenant_id,
+                                     .user_id = &c->user_id,
+                                     .label = c->email};
+    TRY(sqlite_tell(conn, &told));
     if (digest != NULL)
         TRY(put_idempotent(conn, digest, now, &c->user_id));
     *user_id = c->user_id;
@@ -152,11 +158,28 @@ static enum err reserve(struct sqlite_conn *conn, const struct store_login_reque
     return sqlite_run(conn, st, NULL);
 }
 
+/* Held until the attempt has been judged. */
+static enum err tell_lock(struct sqlite_conn *conn, const struct store_login_request *r,
+                          struct store_login *out)
+{
+    const struct sqlite_told told = {.kind = EVENT_ACCOUNT_LOCKED,
+                                     .occurred_at = out->now,
+                                     .held_until = out->now + r->hold_ms,
+                                     .tenant_id = &r->tenant_id,
+                                     .user_id = out->found ? &out->user_id : NULL,
+                                     .attempt_id = &r->attempt_id,
+                                     .identity = r->identity_digest,
+                                     .number = out->locked_until};
+    return sqlite_tell(conn, &told);
+}
+
 static enum err login_begin(struct sqlite_conn *conn, const struct store_login_request *r,
                             struct store_login *out)
 {
     TRY(find_credential(conn, r, out));
     TRY(reserve(conn, r, out));
+    if (out->last_attempt)
+        TRY(tell_lock(conn, r, out));
     FAILPOINT("login.reserved");
     return OK;
 }
@@ -182,6 +205,7 @@ static enum err refund_one(struct sqlite_conn *conn, const struct store_refund *
     sqlite3_bind_int64(st, 4, refund->threshold);
     sqlite_bind_id(st, 5, &refund->attempt_id);
     TRY(sqlite_run(conn, st, &changes));
+    TRY(sqlite_take_back(conn, &refund->attempt_id));
     return changes == 1 ? OK : ERR_NOT_FOUND;
 }
 
@@ -230,7 +254,31 @@ static enum err evict(struct sqlite_conn *conn, const struct store_new_session *
     sqlite_bind_id(st, 2, &s->tenant_id);
     sqlite_bind_id(st, 3, &s->user_id);
     sqlite3_bind_int64(st, 4, s->max_sessions);
-    return sqlite_run(conn, st, NULL);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    while (row) {
+        struct uuid id = sqlite_column_id(st, 0);
+        const struct sqlite_told told = {.kind = EVENT_SESSION_REVOKED,
+                                         .occurred_at = now,
+                                         .tenant_id = &s->tenant_id,
+                                         .user_id = &s->user_id,
+                                         .session_id = &id,
+                                         .label = "session_limit"};
+        TRY(sqlite_tell(conn, &told));
+        TRY(sqlite_step(conn, st, &row));
+    }
+    return OK;
+}
+
+static enum err tell_login(struct sqlite_conn *conn, const struct store_new_session *s, int64_t now)
+{
+    const struct sqlite_told told = {.kind = EVENT_USER_LOGGED_IN,
+                                     .occurred_at = now,
+                                     .tenant_id = &s->tenant_id,
+                                     .user_id = &s->user_id,
+                                     .session_id = &s->session_id};
+    TRY(sqlite_tell(conn, &told));
+    return sqlite_take_back(conn, s->attempt_id);
 }
 
 static enum err clear_throttle(struct sqlite_conn *conn, const struct store_new_session *s)
@@ -260,6 +308,7 @@ static enum err login_finish(struct sqlite_conn *conn, const struct store_new_se
     TRY(check_active(conn, s));
     TRY(put_session(conn, s, now));
     FAILPOINT("login.opened");
+    TRY(tell_login(conn, s, now));
     TRY(evict(conn, s, now));
     TRY(clear_throttle(conn, s));
     return rehash(conn, s, now);

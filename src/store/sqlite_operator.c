@@ -102,20 +102,26 @@ enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
 /* ---- users ---- */
 
 static enum err unlock(struct sqlite_conn *conn, const struct uuid *tenant_id,
-                       const uint8_t *identity_digest, struct store_lock *before)
+                       const struct uuid *user_id, const uint8_t *identity_digest,
+                       struct store_lock *before)
 {
     TRY(find_lock(conn, tenant_id, identity_digest, before));
-    return sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest),
-                      NULL);
+    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    const struct sqlite_told told = {.kind = EVENT_ACCOUNT_UNLOCKED,
+                                     .occurred_at = before->now,
+                                     .tenant_id = tenant_id,
+                                     .user_id = user_id,
+                                     .identity = identity_digest};
+    return before->locked_until > before->now ? sqlite_tell(conn, &told) : OK;
 }
 
 enum err sqlite_unlock(struct store_conn *base, const struct uuid *tenant_id,
-                       const uint8_t *identity_digest, bool *locked)
+                       const struct uuid *user_id, const uint8_t *identity_digest, bool *locked)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
     struct store_lock before = {.now = clock_unix_ms()};
     TRY(sqlite_begin(conn));
-    TRY(sqlite_end(conn, unlock(conn, tenant_id, identity_digest, &before)));
+    TRY(sqlite_end(conn, unlock(conn, tenant_id, user_id, identity_digest, &before)));
     *locked = before.locked_until > before.now;
     return OK;
 }
@@ -124,15 +130,21 @@ static enum err set_active(struct sqlite_conn *conn, const struct uuid *tenant_i
                            const struct uuid *user_id, bool active, struct store_ended *out)
 {
     bool found = false;
-    int64_t changes = 0;
+    int64_t changes = 0, now = clock_unix_ms();
     uint64_t ended = 0;
     TRY(exists(conn, use_user(conn, SQ_USER_EXISTS, tenant_id, user_id), &found));
     if (!found)
         return ERR_NOT_FOUND;
     sqlite3_stmt *st = use_user(conn, SQ_USER_SET_STATUS, tenant_id, user_id);
     sqlite_bind_str(st, 3, active ? "active" : "disabled");
-    sqlite3_bind_int64(st, 4, clock_unix_ms());
+    sqlite3_bind_int64(st, 4, now);
     TRY(sqlite_run(conn, st, &changes));
+    const struct sqlite_told told = {.kind = active ? EVENT_USER_ENABLED : EVENT_USER_DISABLED,
+                                     .occurred_at = now,
+                                     .tenant_id = tenant_id,
+                                     .user_id = user_id};
+    if (changes == 1)
+        TRY(sqlite_tell(conn, &told));
     if (!active)
         TRY(sqlite_end_all(conn, tenant_id, user_id, "account_disabled", &ended));
     *out = (struct store_ended){.changed = changes == 1, .ended = ended};
@@ -161,6 +173,12 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
     TRY(sqlite_end_all(conn, tenant_id, user_id, "account_deleted", ended)); /* counts them */
     TRY(sqlite_run(conn, use_user(conn, SQ_SESSION_DELETE_ALL, tenant_id, user_id), NULL));
     TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    TRY(sqlite_run(conn, use_user(conn, SQ_OUTBOX_SCRUB, tenant_id, user_id), NULL));
+    const struct sqlite_told told = {.kind = EVENT_USER_DELETED,
+                                     .occurred_at = clock_unix_ms(),
+                                     .tenant_id = tenant_id,
+                                     .user_id = user_id};
+    TRY(sqlite_tell(conn, &told));
     sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_DELETE);
     sqlite_bind_id(st, 1, user_id);
     return sqlite_run(conn, st, NULL);
@@ -197,14 +215,9 @@ static enum err revoke_session(struct sqlite_conn *conn, const struct uuid *sess
     out->user_id = sqlite_column_id(st, 1);
     while (row)
         TRY(sqlite_step(conn, st, &row));
-    int64_t changes = 0;
-    st = sqlite_use(conn, SQ_SESSION_END);
-    sqlite3_bind_int64(st, 1, clock_unix_ms());
-    sqlite_bind_id(st, 2, session_id);
-    sqlite_bind_str(st, 3, reason);
-    TRY(sqlite_run(conn, st, &changes));
-    out->changed = changes == 1;
-    return OK;
+    const struct sqlite_told told = {
+        .kind = EVENT_SESSION_REVOKED, .occurred_at = clock_unix_ms(), .label = reason};
+    return sqlite_end_one(conn, session_id, NULL, NULL, &told, &out->changed);
 }
 
 static enum err fence(struct sqlite_conn *conn, int64_t *not_before)

@@ -93,17 +93,69 @@ static enum err advance(struct sqlite_conn *conn, const struct store_rotation *r
     TRY(sqlite_run(conn, st, NULL));
     res->session.generation++;
     FAILPOINT("rotate.updated");
-    return OK;
+    const struct sqlite_told told = {.kind = EVENT_TOKEN_REFRESHED,
+                                     .occurred_at = res->now,
+                                     .tenant_id = &res->session.tenant_id,
+                                     .user_id = &res->session.user_id,
+                                     .session_id = &r->session_id,
+                                     .number = res->session.generation};
+    return sqlite_tell(conn, &told);
 }
 
-static enum err end_one(struct sqlite_conn *conn, const struct uuid *id, const char *reason,
-                        int64_t now)
+enum err sqlite_end_one(struct sqlite_conn *conn, const struct uuid *id,
+                        const struct uuid *tenant_id, const struct uuid *user_id,
+                        const struct sqlite_told *told, bool *ended)
 {
-    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_END);
-    sqlite3_bind_int64(st, 1, now);
+    sqlite3_stmt *st = sqlite_use(conn, tenant_id != NULL ? SQ_SESSION_END_OWN : SQ_SESSION_END);
+    sqlite3_bind_int64(st, 1, told->occurred_at);
     sqlite_bind_id(st, 2, id);
-    sqlite_bind_str(st, 3, reason);
-    return sqlite_run(conn, st, NULL);
+    sqlite_bind_str(st, 3, told->label);
+    if (tenant_id != NULL) {
+        sqlite_bind_id(st, 4, tenant_id);
+        sqlite_bind_id(st, 5, user_id);
+    }
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    *ended = row;
+    if (!row)
+        return OK;
+    struct uuid tenant = sqlite_column_id(st, 0), user = sqlite_column_id(st, 1);
+    struct sqlite_told whole = *told;
+    whole.tenant_id = &tenant;
+    whole.user_id = &user;
+    whole.session_id = id;
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    return sqlite_tell(conn, &whole);
+}
+
+static enum err revoke_one(struct sqlite_conn *conn, const struct uuid *session_id,
+                           const char *reason, int64_t now)
+{
+    bool ended = false;
+    const struct sqlite_told told = {
+        .kind = EVENT_SESSION_REVOKED, .occurred_at = now, .label = reason};
+    return sqlite_end_one(conn, session_id, NULL, NULL, &told, &ended);
+}
+
+/* Two events: what was seen, and what became of the session. */
+static enum err end_replayed(struct sqlite_conn *conn, const struct store_rotation *r,
+                             const struct store_rotation_result *res)
+{
+    const struct store_session *s = &res->session;
+    TRY(revoke_one(conn, &r->session_id, "replay_detected", res->now));
+    const struct sqlite_told seen = {.kind = EVENT_REPLAY_DETECTED,
+                                     .occurred_at = res->now,
+                                     .tenant_id = &s->tenant_id,
+                                     .user_id = &s->user_id,
+                                     .session_id = &r->session_id,
+                                     .number = (int64_t)s->generation - r->generation,
+                                     .age_ms = res->now - s->rotated_at,
+                                     .client_ip = r->client_ip,
+                                     .user_agent = r->user_agent,
+                                     .previous_ip = s->client_ip,
+                                     .previous_user_agent = s->user_agent};
+    return sqlite_tell(conn, &seen);
 }
 
 static enum err rotate(struct sqlite_conn *conn, const struct store_rotation *r,
@@ -116,9 +168,9 @@ static enum err rotate(struct sqlite_conn *conn, const struct store_rotation *r,
     if (res->outcome == STORE_ROTATED)
         return advance(conn, r, res);
     if (found.fenced) /* its row learns late that it had ended; nothing happens if it knows */
-        return end_one(conn, &r->session_id, "operator", res->now);
+        return revoke_one(conn, &r->session_id, "operator", res->now);
     if (res->outcome == STORE_REPLAYED)
-        return end_one(conn, &r->session_id, "replay_detected", res->now);
+        return end_replayed(conn, r, res);
     return OK;
 }
 
@@ -137,17 +189,13 @@ static enum err end_session(struct sqlite_conn *conn, const struct uuid *session
                             const struct uuid *tenant_id, const struct uuid *user_id,
                             const char *reason)
 {
-    sqlite3_stmt *st = sqlite_use(conn, tenant_id != NULL ? SQ_SESSION_END_OWN : SQ_SESSION_END);
-    sqlite3_bind_int64(st, 1, clock_unix_ms());
-    sqlite_bind_id(st, 2, session_id);
-    sqlite_bind_str(st, 3, reason);
-    if (tenant_id != NULL) {
-        sqlite_bind_id(st, 4, tenant_id);
-        sqlite_bind_id(st, 5, user_id);
-    }
-    int64_t changes = 0;
-    TRY(sqlite_run(conn, st, &changes));
-    return changes == 1 ? OK : ERR_NOT_FOUND;
+    struct sqlite_told told = {.kind = tenant_id != NULL ? EVENT_SESSION_REVOKED
+                                                         : EVENT_USER_LOGGED_OUT,
+                               .occurred_at = clock_unix_ms(),
+                               .label = reason};
+    bool ended = false;
+    TRY(sqlite_end_one(conn, session_id, tenant_id, user_id, &told, &ended));
+    return ended ? OK : ERR_NOT_FOUND;
 }
 
 enum err sqlite_end_session(struct store_conn *base, const struct uuid *session_id,
@@ -162,15 +210,26 @@ enum err sqlite_end_session(struct store_conn *base, const struct uuid *session_
 enum err sqlite_end_all(struct sqlite_conn *conn, const struct uuid *tenant_id,
                         const struct uuid *user_id, const char *reason, uint64_t *ended)
 {
+    int64_t now = clock_unix_ms();
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_END_ALL);
-    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite3_bind_int64(st, 1, now);
     sqlite_bind_id(st, 2, tenant_id);
     sqlite_bind_id(st, 3, user_id);
     sqlite_bind_str(st, 4, reason);
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
     for (*ended = 0; row;) {
-        *ended += sqlite3_column_int(st, 0) != 0;
+        bool was_live = sqlite3_column_int(st, 0) != 0;
+        struct uuid id = sqlite_column_id(st, 1);
+        const struct sqlite_told told = {.kind = EVENT_SESSION_REVOKED,
+                                         .occurred_at = now,
+                                         .tenant_id = tenant_id,
+                                         .user_id = user_id,
+                                         .session_id = &id,
+                                         .label = reason};
+        if (was_live)
+            TRY(sqlite_tell(conn, &told));
+        *ended += was_live;
         TRY(sqlite_step(conn, st, &row));
     }
     return OK;

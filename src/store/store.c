@@ -44,6 +44,7 @@ enum err store_open(const struct store_config *config, struct store **out)
     store->ops = ops;
     store->url = strdup(url);
     store->timeout_ms = config->timeout_ms;
+    store->events = config->events;
     if (store->url == NULL) {
         store_close(store);
         return ERR_INTERNAL;
@@ -91,6 +92,13 @@ enum err store_conn_open(struct store *store, struct store_conn **out)
     return store->ops->conn_open(store, out);
 }
 
+enum err store_conn_open_background(struct store *store, struct store_conn **out)
+{
+    TRY(store->ops->conn_open(store, out));
+    (*out)->background = true;
+    return OK;
+}
+
 void store_conn_close(struct store_conn *conn)
 {
     if (conn != NULL)
@@ -129,7 +137,7 @@ enum err store_probe(struct store_conn *conn)
 /* What an operation found out about the database is everyone's business at once. */
 static enum err told(struct store_conn *conn, enum err e)
 {
-    if (e == ERR_UNAVAILABLE)
+    if (e == ERR_UNAVAILABLE && !conn->background)
         atomic_store_explicit(&conn->store->up, false, memory_order_relaxed);
     return e;
 }
@@ -196,9 +204,10 @@ enum err store_find_lock(struct store_conn *conn, const struct uuid *tenant_id,
 }
 
 enum err store_unlock(struct store_conn *conn, const struct uuid *tenant_id,
-                      const uint8_t identity_digest[STORE_DIGEST_LEN], bool *locked)
+                      const struct uuid *user_id, const uint8_t identity_digest[STORE_DIGEST_LEN],
+                      bool *locked)
 {
-    return told(conn, conn->store->ops->unlock(conn, tenant_id, identity_digest, locked));
+    return told(conn, conn->store->ops->unlock(conn, tenant_id, user_id, identity_digest, locked));
 }
 
 enum err store_set_active(struct store_conn *conn, const struct uuid *tenant_id,

@@ -19,12 +19,9 @@
 
 #include "base/err.h"
 #include "base/uuid.h"
+#include "store/outbox.h"
 
-#define STORE_EMAIL_MAX 254
 #define STORE_HASH_MAX 511 /* longer stored strings are cut: no valid hash is that long */
-#define STORE_IP_MAX 45
-#define STORE_AGENT_MAX 256
-#define STORE_DIGEST_LEN 32
 #define STORE_SEALED_MAX 64
 
 struct store;
@@ -33,6 +30,7 @@ struct store_conn;
 struct store_config {
     const char *url;     /* sqlite:PATH, postgres://..., postgresql://... */
     unsigned timeout_ms; /* one operation's limit, and one statement's on the server */
+    unsigned events;     /* EVENT_BIT of each kind that operations write; 0: none */
 };
 
 /* ERR_INVALID if it is not one of these URLs, ERR_UNAVAILABLE if what it takes to use it is not
@@ -71,6 +69,9 @@ const char *store_last_error(void);
 
 /* Cheap: connects when first used, and again after a loss, no more often than a back-off allows. */
 MUST_USE enum err store_conn_open(struct store *store, struct store_conn **out);
+/* For work that can be done again: on SQLite its commits do not wait for the disk, and its failures
+ * do not make the database count as down. */
+MUST_USE enum err store_conn_open_background(struct store *store, struct store_conn **out);
 void store_conn_close(struct store_conn *conn);
 
 /* What follows on this connection gives up at this time, connecting included, give or take 100 ms.
@@ -109,6 +110,7 @@ struct store_login_request {
     struct uuid attempt_id; /* new for each */
     unsigned threshold;     /* failures that lock */
     int64_t lock_ms;        /* how long; also the window in which failures count */
+    int64_t hold_ms;        /* longer than it takes to judge the attempt: see store_login */
 };
 
 struct store_login {
@@ -124,7 +126,11 @@ struct store_login {
     int64_t now;
 };
 
-/* Finds the credential and reserves one attempt, counted as failed until store_login_finish clears
+/* The attempt that locks writes the event at once, held: store_release_event lets it go when the
+ * password was wrong, store_login_finish and store_login_refund take it back. If none of them comes
+ * (a crash), the lock stays, and the event goes out after hold_ms.
+ *
+ * Finds the credential and reserves one attempt, counted as failed until store_login_finish clears
  * it: however many guesses run at once, no more than threshold are verified. The same statements
  * whether or not the account exists. */
 MUST_USE enum err store_login_begin(struct store_conn *conn,
@@ -139,9 +145,9 @@ struct store_refund {
     unsigned threshold;
 };
 
-/* Gives the reserved attempt back: the password was not judged, or was right. ERR_NOT_FOUND if
- * nothing is there to give back. Of a reservation that nobody knows of: only if it was made, and no
- * other has followed; once. */
+/* Gives the reserved attempt back, and takes its held event back: the password was not judged, or
+ * was right. ERR_NOT_FOUND if nothing is there to give back. Of a reservation that nobody knows of:
+ * only if it was made, and no other has followed; once. */
 MUST_USE enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund);
 
 struct store_new_session {
@@ -155,8 +161,9 @@ struct store_new_session {
     int64_t idle_ms;
     int64_t absolute_ms;
     unsigned max_sessions;
-    const char *old_hash; /* with new_hash: replaced if it is still this one */
-    const char *new_hash; /* NULL: leave the hash alone */
+    const char *old_hash;          /* with new_hash: replaced if it is still this one */
+    const char *new_hash;          /* NULL: leave the hash alone */
+    const struct uuid *attempt_id; /* of a last_attempt: its held event is taken back; else NULL */
 };
 
 /* Opens the session, ends the user's oldest beyond max_sessions, clears the failures, stores the
@@ -263,8 +270,9 @@ MUST_USE enum err store_find_lock(struct store_conn *conn, const struct uuid *te
                                   const uint8_t identity_digest[STORE_DIGEST_LEN],
                                   struct store_lock *out);
 
-/* Forgets them. *locked tells whether they locked. */
+/* Forgets them. *locked tells whether they locked. user_id is whose identity it is. */
 MUST_USE enum err store_unlock(struct store_conn *conn, const struct uuid *tenant_id,
+                               const struct uuid *user_id,
                                const uint8_t identity_digest[STORE_DIGEST_LEN], bool *locked);
 
 struct store_ended {
@@ -278,8 +286,8 @@ MUST_USE enum err store_set_active(struct store_conn *conn, const struct uuid *t
                                    const struct uuid *user_id, bool active,
                                    struct store_ended *out);
 
-/* Removes credential, sessions, failed logins and idempotency keys. No login that is under way
- * leaves anything behind. */
+/* Removes credential, sessions, failed logins and idempotency keys, and takes address and clients
+ * out of events that have not been sent. No login that is under way leaves anything behind. */
 MUST_USE enum err store_delete_user(struct store_conn *conn, const struct uuid *tenant_id,
                                     const struct uuid *user_id,
                                     const uint8_t identity_digest[STORE_DIGEST_LEN],

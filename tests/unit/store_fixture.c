@@ -29,7 +29,7 @@ static void ignore_migration(void *arg, unsigned version, const char *name)
 
 static int open_store(void)
 {
-    const struct store_config config = {url, 10000};
+    const struct store_config config = {.url = url, .timeout_ms = 10000};
     struct store_version version;
     if (store_open(&config, &store) != OK ||
         store_migrate(store, ignore_migration, NULL, &version) != OK ||
@@ -96,6 +96,12 @@ int store_fixture_open(const char *pg_url)
     if (!name_database(pg_url) || !pg_exec(admin_url, sql))
         return -1;
     return open_store();
+}
+
+enum err store_fixture_open_another(unsigned kinds, struct store **out)
+{
+    const struct store_config config = {.url = url, .timeout_ms = 10000, .events = kinds};
+    return store_open(&config, out);
 }
 
 void store_fixture_close(void)

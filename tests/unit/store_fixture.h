@@ -20,6 +20,8 @@ extern struct store_conn *conn;
 /* Makes the database; NULL for SQLite. 0 on success. */
 int store_fixture_open(const char *pg_url);
 void store_fixture_close(void);
+/* The same database, opened once more, with these kinds of events. */
+enum err store_fixture_open_another(unsigned kinds, struct store **out);
 
 /* Changes rows behind the service's back; %s in sql becomes the id. */
 void store_raw(const char *sql, const struct uuid *id);
@@ -56,5 +58,6 @@ int run_login_tests(void);
 int run_session_tests(void);
 int run_operator_tests(void);
 int run_race_tests(void);
+int run_outbox_tests(void);
 
 #endif

@@ -49,7 +49,8 @@ TEST(only_known_schemes_open)
         "postgres", "postgresql:", " sqlite:/tmp/x", "file:/x",     "postgres:/"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct store *s = NULL;
-        assert_err(store_open(&(struct store_config){bad[i], 100}, &s), ERR_INVALID);
+        assert_err(store_open(&(struct store_config){.url = bad[i], .timeout_ms = 100}, &s),
+                   ERR_INVALID);
         assert_null(s);
     }
     store_close(NULL);
@@ -66,7 +67,7 @@ TEST(a_database_that_is_not_there_is_unavailable_and_says_why)
         struct store_version version;
         struct someone who = someone_new();
         struct uuid id = {{7}};
-        assert_ok(store_open(&(struct store_config){urls[i], 500}, &s));
+        assert_ok(store_open(&(struct store_config){.url = urls[i], .timeout_ms = 500}, &s));
         assert_ok(store_conn_open(s, &c));
         for (unsigned n = 0; n < 3; n++)
             assert_err(someone_register(c, &who, NULL, &id), ERR_UNAVAILABLE);
@@ -491,7 +492,8 @@ static int run_all(const char *pg_url)
     if (store_fixture_open(pg_url) != 0)
         return 1;
     printf("---- %s ----\n", store_kind(store));
-    int failed = run_login_tests() + run_session_tests() + run_operator_tests() + run_race_tests();
+    int failed = run_login_tests() + run_session_tests() + run_operator_tests() + run_race_tests() +
+                 run_outbox_tests();
     store_fixture_close();
     return failed;
 }

@@ -72,7 +72,7 @@ TEST(failures_are_seen_and_forgotten)
     bool locked = true;
     assert_int_equal(lock_of(&who).failures, 0);
     assert_int_equal(lock_of(&who).window_started_at, 0);
-    assert_ok(store_unlock(conn, &who.tenant_id, who.digest, &locked));
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
     assert_false(locked);
     fail_logins(&who, 2);
     struct store_lock lock = lock_of(&who);
@@ -81,13 +81,13 @@ TEST(failures_are_seen_and_forgotten)
     assert_in_range(lock.window_started_at, lock.now - 60000, lock.now);
     fail_logins(&who, 1);
     assert_true(lock_of(&who).locked_until > lock.now);
-    assert_ok(store_unlock(conn, &who.tenant_id, who.digest, &locked));
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
     assert_true(locked);
     assert_int_equal(lock_of(&who).failures, 0);
     struct store_login login;
     assert_ok(begin_login(&who, &login));
     assert_false(login.locked || login.last_attempt);
-    assert_ok(store_unlock(conn, &who.tenant_id, who.digest, &locked));
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
     assert_false(locked);
 }
 

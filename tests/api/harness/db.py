@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 
-UUID_COLUMNS = {"id", "tenant_id", "user_id"}
+UUID_COLUMNS = {"id", "tenant_id", "user_id", "session_id", "event_id"}
 Row = dict[str, Any]
 
 

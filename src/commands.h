@@ -6,6 +6,7 @@
 int command_serve(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 int command_check(int argc, char **argv);
+int command_keys(int argc, char **argv);
 int command_user(int argc, char **argv);
 int command_session(int argc, char **argv);
 

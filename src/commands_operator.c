@@ -112,7 +112,7 @@ static bool version_ok(const struct operation *op)
     return false;
 }
 
-static bool open_database(struct operation *op)
+bool operator_open_database(struct operation *op)
 {
     unsigned timeout =
         op->config.db_timeout_ms > TIMEOUT_MS ? op->config.db_timeout_ms : TIMEOUT_MS;
@@ -129,7 +129,7 @@ static bool open_database(struct operation *op)
     return e == OK || operator_failed(op, e) == 0;
 }
 
-static void operation_close(struct operation *op)
+void operator_close(struct operation *op)
 {
     store_conn_close(op->conn);
     store_close(op->store);
@@ -186,7 +186,7 @@ static bool confirmed(const struct operator_command *command, const struct opera
 static int perform(const struct operator_command *command, struct operation *op)
 {
     config_read(&op->config);
-    if (!configuration_ok(op, command->needs) || !open_database(op))
+    if (!configuration_ok(op, command->needs) || !operator_open_database(op))
         return 1;
     if ((command->options & OPTIONS_USER) != 0 && !find_user(op))
         return 1;
@@ -195,7 +195,7 @@ static int perform(const struct operator_command *command, struct operation *op)
 
 static int run(const struct operator_command *command, int argc, char **argv)
 {
-    struct operation op CLEANUP(operation_close) = {0};
+    struct operation op CLEANUP(operator_close) = {0};
     if (!options_read(command->name, command->options, argc, argv, &op.options))
         return 2;
     return may_ask(command, &op.options) ? perform(command, &op) : 1;

@@ -39,6 +39,10 @@ struct operator_command {
 int operator_main(const char *group, const struct operator_command *commands, size_t n, int argc,
                   char **argv);
 
+/* Opens op->store and op->conn, if the database is at this program's version; says why not. */
+MUST_USE bool operator_open_database(struct operation *op);
+void operator_close(struct operation *op);
+
 /* Says why the database failed; gives exit code 1. */
 int operator_failed(const struct operation *op, enum err e);
 

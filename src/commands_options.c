@@ -8,9 +8,16 @@ static const struct option {
     unsigned bit;
     bool has_value;
 } OPTIONS[] = {
-    {"--tenant", OPTION_TENANT, true}, {"--email", OPTION_EMAIL, true},
-    {"--user", OPTION_USER, true},     {"--session", OPTION_SESSION, true},
-    {"--yes", OPTION_YES, false},      {"--json", OPTION_JSON, false},
+    {"--tenant", OPTION_TENANT, true},
+    {"--email", OPTION_EMAIL, true},
+    {"--user", OPTION_USER, true},
+    {"--session", OPTION_SESSION, true},
+    {"--yes", OPTION_YES, false},
+    {"--json", OPTION_JSON, false},
+    {"--emergency", OPTION_EMERGENCY, false},
+    {"--sessions", OPTION_SESSIONS, false},
+    {"--compromise", OPTION_COMPROMISE, false},
+    {"--url", OPTION_URL, true},
 };
 
 /* The names alone are repeated: a value may be what nobody should see. */
@@ -38,6 +45,10 @@ static bool take(const char *command, const struct option *option, const char *v
                  struct options *out)
 {
     struct uuid *ids[] = {&out->tenant, NULL, &out->user, &out->session};
+    if (option->bit == OPTION_URL) {
+        out->url = value;
+        return true;
+    }
     if (option->bit == OPTION_EMAIL)
         return identity_canonical(value, strlen(value), out->email) == OK ||
                wrong_option(command, option, "is not an e-mail address");
@@ -48,14 +59,31 @@ static bool take(const char *command, const struct option *option, const char *v
     return true;
 }
 
+static bool take_kid(const char *command, unsigned allowed, const char *argument,
+                     struct options *out)
+{
+    if ((allowed & OPTION_KID) == 0)
+        return wrong(command, argument, strlen(argument), "is not an option");
+    if ((out->given & OPTION_KID) != 0)
+        return wrong(command, argument, strlen(argument), "is a second key; name one");
+    out->given |= OPTION_KID;
+    out->kid = argument;
+    return true;
+}
+
 /* One argument, and the next if that is its value; *used is how many. */
 static bool read_one(const char *command, unsigned allowed, int argc, char **argv,
                      struct options *out, int *used)
 {
     const char *argument = argv[0];
     size_t len = strcspn(argument, "=");
+    *used = 1;
+    if (strcmp(argument, "--") == 0 && argc == 2) {
+        *used = 2;
+        return take_kid(command, allowed, argv[1], out);
+    }
     if (strncmp(argument, "--", 2) != 0)
-        return wrong(command, argument, strlen(argument), "is not an option");
+        return take_kid(command, allowed, argument, out);
     const struct option *option = find(argument, len, allowed);
     if (option == NULL)
         return wrong(command, argument, len, "is not an option of it");
@@ -63,7 +91,6 @@ static bool read_one(const char *command, unsigned allowed, int argc, char **arg
         return wrong_option(command, option, "is given twice");
     out->given |= option->bit;
     const char *value = argument[len] == '=' ? argument + len + 1 : NULL;
-    *used = 1;
     if (!option->has_value)
         return value == NULL || wrong_option(command, option, "takes no value");
     if (value == NULL && argc > 1 && strncmp(argv[1], "--", 2) != 0) {
@@ -83,6 +110,10 @@ static bool complete(const char *command, unsigned allowed, const struct options
         return wrong(command, "--tenant", 8, "is required");
     if ((missing & OPTION_SESSION) != 0)
         return wrong(command, "--session", 9, "is required");
+    if ((missing & OPTION_KID) != 0)
+        return wrong(command, "KID", 3, "is required: the key's id, as keys list shows it");
+    if ((missing & OPTION_URL) != 0)
+        return wrong(command, "--url", 5, "is required");
     if ((allowed & either) == 0)
         return true;
     if ((missing & either) == either)

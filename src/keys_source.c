@@ -1,10 +1,6 @@
 #include "keys_source.h"
 
-#include <string.h>
-
 #include "auth/key_entry.h"
-#include "auth/rsa_key.h"
-#include "base/text.h"
 
 #define OWN "JWT_PRIVATE_KEY_PEM"
 #define PREVIOUS "JWT_PREV_PUBLIC_KEY_PEM"
@@ -13,17 +9,8 @@ static enum err read_own(const struct keys_source *source, struct key_set *set,
                          struct keys_flaw *flaw)
 {
     const char *why = NULL;
-    if (source->private_pem->len == 0) {
-        TRY(keys_dir_read(source->dir, set, flaw));
-        if (source->kid[0] == '\0' || set->count != 1)
-            return OK;
-        if (rsa_key_kid_ok(source->kid)) {
-            text_copy(set->keys[0].kid, sizeof set->keys[0].kid, source->kid, strlen(source->kid));
-            return OK;
-        }
-        keys_flaw_set(flaw, "JWT_KID", "is not 1 to 128 printable ASCII characters");
-        return ERR_INVALID;
-    }
+    if (source->private_pem->len == 0)
+        return keys_dir_read(source->dir, source->kid, set, flaw);
     enum err e =
         key_entry_private(source->private_pem, source->kid, KEY_ACTIVE, &set->keys[0], &why);
     if (e == OK)

@@ -9,8 +9,9 @@
 
 /* Owns nothing. */
 struct keys_source {
-    const struct secret *private_pem;  /* len 0: dir */
-    const char *kid;                   /* "": the thumbprint, or what the directory says */
+    const struct secret *private_pem; /* len 0: dir */
+    const char *kid; /* of the private_pem, or of the only key in a directory that does not say; "":
+                        the thumbprint */
     const struct secret *previous_pem; /* public; len 0: none */
     const char *previous_kid;
     const char *dir;

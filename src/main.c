@@ -11,6 +11,9 @@ static const char HELP[] =
     "  watchword serve               run the service (also without a command)\n"
     "  watchword migrate [--status]  bring the database to this version, or show where it is\n"
     "  watchword check               look for problems in configuration and keys\n"
+    "  watchword keys COMMAND        list or generate signing keys, or publish, activate, retire "
+    "or\n"
+    "                                revoke one (named by its kid)\n"
     "  watchword user COMMAND        show, disable, enable, unlock or delete: --tenant UUID, and\n"
     "                                --email ADDRESS or --user UUID; import: from standard input\n"
     "  watchword session COMMAND     list or revoke-all (the user named as above), or revoke\n"
@@ -18,8 +21,10 @@ static const char HELP[] =
     "  watchword version             print the version\n"
     "  watchword help                print this\n"
     "\n"
-    "For user and session: --json prints one JSON object; --yes answers the question that user\n"
-    "disable, user delete and session revoke-all ask.\n"
+    "For keys, user and session: --json prints one JSON object; --yes answers the question that\n"
+    "what destroys something asks. keys activate and keys retire wait for nobody with "
+    "--emergency;\n"
+    "keys revoke ends every session with --sessions.\n"
     "\n"
     "Settings come from the environment; the README lists them. Exit codes: 0 done, 1 refused or\n"
     "failed, 2 wrong usage.\n";
@@ -44,10 +49,10 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } COMMANDS[] = {
-    {"serve", command_serve},       {"migrate", command_migrate}, {"check", command_check},
-    {"user", command_user},         {"session", command_session}, {"version", command_version},
-    {"--version", command_version}, {"help", command_help},       {"--help", command_help},
-    {"-h", command_help},
+    {"serve", command_serve},     {"migrate", command_migrate},   {"check", command_check},
+    {"keys", command_keys},       {"user", command_user},         {"session", command_session},
+    {"version", command_version}, {"--version", command_version}, {"help", command_help},
+    {"--help", command_help},     {"-h", command_help},
 };
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "auth/rsa_check.h"
 #include "auth/rsa_key.h"
 #include "auth/signer.h"
 #include "base/text.h"
@@ -48,6 +49,11 @@ static enum err fill(struct key_entry *entry, const struct secret *pem, bool pri
     TRY(rsa_key_public_pem(pkey, &entry->public_pem));
     if (!private)
         return OK;
+    const char *broken = rsa_check_private(pkey);
+    if (broken != NULL) {
+        *why = broken;
+        return ERR_INVALID;
+    }
     TRY(secret_copy(pem->data, pem->len, &entry->private_pem));
     *why = "the RSA key's halves do not match";
     return self_test(entry);

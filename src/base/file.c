@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/text.h"
 
 static void cleanup_fd(int *fd)
@@ -98,21 +99,95 @@ static void sync_parent(const char *path)
         (void)fsync(fd);
 }
 
+/* A name beside path that nobody else uses. */
+static enum err beside(const char *path, const char *suffix, char out[PATH_MAX])
+{
+    struct text t = text_on(out, PATH_MAX);
+    text_put_f(&t, "%s.%ld%s", path, (long)getpid(), suffix);
+    return text_ok(&t) ? OK : ERR_TOO_LARGE;
+}
+
 enum err file_create_private(const char *path, const void *data, size_t len)
 {
     char part[PATH_MAX];
-    struct text t = text_on(part, sizeof part);
-    text_put_f(&t, "%s.%ld.part", path, (long)getpid());
-    if (!text_ok(&t))
-        return ERR_TOO_LARGE;
+    TRY(beside(path, FILE_PART_SUFFIX, part));
     (void)unlink(part);
     enum err e = write_synced(part, data, len);
+    FAILPOINT("file.part");
     /* link() instead of rename(): it refuses to replace what another process made meanwhile. */
     if (e == OK && link(part, path) != 0)
         e = errno == EEXIST ? ERR_CONFLICT : ERR_UNAVAILABLE;
+    FAILPOINT("file.linked");
     (void)unlink(part);
     if (e == OK)
         sync_parent(path);
+    return e;
+}
+
+enum err file_replace_private(const char *path, const void *data, size_t len)
+{
+    char part[PATH_MAX];
+    TRY(beside(path, FILE_PART_SUFFIX, part));
+    (void)unlink(part);
+    enum err e = write_synced(part, data, len);
+    FAILPOINT("file.part");
+    if (e == OK && rename(part, path) != 0)
+        e = ERR_UNAVAILABLE;
+    if (e == OK)
+        sync_parent(path);
+    else
+        (void)unlink(part);
+    return e;
+}
+
+/* What has a second name is somebody's: a file that is being created has two for a moment. */
+static enum err overwrite(int fd)
+{
+    static const uint8_t zeros[4096];
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return ERR_UNAVAILABLE;
+    if (st.st_nlink > 1)
+        return OK;
+    for (off_t left = st.st_size; left > 0;) {
+        ssize_t n = write(fd, zeros, left < (off_t)sizeof zeros ? (size_t)left : sizeof zeros);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return ERR_UNAVAILABLE;
+        left -= n;
+    }
+    return fsync(fd) == 0 ? OK : ERR_UNAVAILABLE;
+}
+
+/* One with the suffix has lost its name already. */
+static enum err take_name(const char *path, char gone[PATH_MAX])
+{
+    size_t len = strlen(path), n = strlen(FILE_GONE_SUFFIX);
+    if (len >= PATH_MAX)
+        return ERR_TOO_LARGE;
+    if (len > n && strcmp(path + len - n, FILE_GONE_SUFFIX) == 0) {
+        memcpy(gone, path, len + 1);
+        return OK;
+    }
+    TRY(beside(path, FILE_GONE_SUFFIX, gone));
+    if (rename(path, gone) != 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
+    sync_parent(path);
+    FAILPOINT("file.renamed");
+    return OK;
+}
+
+enum err file_destroy(const char *path)
+{
+    char gone[PATH_MAX];
+    TRY(take_name(path, gone));
+    int fd CLEANUP(cleanup_fd) = open(gone, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    enum err e = fd >= 0 ? overwrite(fd) : ERR_UNAVAILABLE;
+    FAILPOINT("file.overwritten");
+    if (unlink(gone) != 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
+    sync_parent(path);
     return e;
 }
 

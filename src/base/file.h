@@ -17,6 +17,19 @@ MUST_USE enum err file_read_private(const char *path, size_t max, struct secret 
  * it exists already: then nothing is changed. */
 MUST_USE enum err file_create_private(const char *path, const void *data, size_t len);
 
+/* As file_create_private, but takes the place of what is there, in one step: whoever reads gets all
+ * of the old or all of the new, also after a crash. */
+MUST_USE enum err file_replace_private(const char *path, const void *data, size_t len);
+
+/* Overwrites a regular file, as far as a file system lets us, and removes it, synced to disk. It
+ * loses its name first (to one with FILE_GONE_SUFFIX), so that nobody finds it half destroyed. A
+ * file that has another name loses this one only. ERR_NOT_FOUND. */
+MUST_USE enum err file_destroy(const char *path);
+
+/* What a crash may leave behind, beside what was there. */
+#define FILE_PART_SUFFIX ".part"
+#define FILE_GONE_SUFFIX ".gone"
+
 /* Makes a directory (and its missing parents) with mode 0700; fine if it exists. */
 MUST_USE enum err file_make_dir(const char *path);
 

@@ -212,6 +212,64 @@ TEST(of_processes_that_create_the_same_file_one_succeeds)
     secret_close(&s);
 }
 
+static void assert_content(const char *name, const char *expected)
+{
+    struct secret s = {0};
+    assert_ok(file_read_private(path_of(name), 100, &s));
+    assert_string_equal((const char *)s.data, expected);
+    secret_close(&s);
+}
+
+TEST(a_replaced_file_is_new_private_and_alone)
+{
+    struct stat st;
+    assert_ok(file_replace_private(path_of("f"), "one", 3));
+    make("f", "old", 0644);
+    assert_ok(file_replace_private(path_of("f"), "two", 3));
+    assert_content("f", "two");
+    assert_int_equal(stat(path_of("f"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(symlink("f", path_of("link")), 0);
+    assert_ok(file_replace_private(path_of("link"), "new", 3)); /* the link, not what it names */
+    assert_content("f", "two");
+    assert_content("link", "new");
+    assert_int_equal(count_entries(), 2);
+    assert_err(file_replace_private(path_of("no/such"), "x", 1), ERR_UNAVAILABLE);
+}
+
+TEST(a_destroyed_file_is_overwritten_and_gone)
+{
+    char data[5000];
+    memset(data, 'k', sizeof data);
+    assert_ok(file_create_private(path_of("f"), data, sizeof data));
+    int fd = open(path_of("f"), O_RDONLY);
+    assert_ok(file_destroy(path_of("f")));
+    assert_int_equal(count_entries(), 0);
+    assert_int_equal(pread(fd, data, sizeof data, 0), sizeof data);
+    for (size_t i = 0; i < sizeof data; i++)
+        assert_int_equal(data[i], 0);
+    close(fd);
+    assert_err(file_destroy(path_of("f")), ERR_NOT_FOUND);
+    make("left" FILE_GONE_SUFFIX, "x", 0600);
+    assert_ok(file_destroy(path_of("left" FILE_GONE_SUFFIX)));
+    assert_int_equal(count_entries(), 0);
+}
+
+/* A crash between its link and its unlink leaves a new file with two names. */
+TEST(a_file_with_another_name_keeps_its_bytes)
+{
+    char other[PATH_MAX];
+    make("f", "data", 0600);
+    snprintf(other, sizeof other, "%s", path_of("f" FILE_PART_SUFFIX));
+    assert_int_equal(link(path_of("f"), other), 0);
+    assert_ok(file_destroy(other));
+    assert_content("f", "data");
+    assert_int_equal(symlink("f", path_of("link")), 0);
+    assert_int_not_equal(file_destroy(path_of("link")), OK);
+    assert_content("f", "data");
+    assert_int_equal(count_entries(), 1);
+}
+
 TEST(directories_are_made_with_their_parents_and_private)
 {
     struct stat st;
@@ -242,6 +300,9 @@ int main(void)
         IN_DIR(an_existing_file_is_never_replaced_nor_a_link_followed),
         IN_DIR(a_file_cannot_be_created_where_there_is_no_directory),
         IN_DIR(of_processes_that_create_the_same_file_one_succeeds),
+        IN_DIR(a_replaced_file_is_new_private_and_alone),
+        IN_DIR(a_destroyed_file_is_overwritten_and_gone),
+        IN_DIR(a_file_with_another_name_keeps_its_bytes),
         IN_DIR(directories_are_made_with_their_parents_and_private),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,10 +61,11 @@ class Finished:
 
 
 def run_command(
-    arguments: list[str], settings: Settings, *, timeout: float = 8, stdin: bytes = b""
+    arguments: list[str], settings: Settings, *, timeout: float = 8, stdin: bytes = b"",
+    binary: Path | None = None,
 ) -> Finished:
     """Run the program to its end; whoever does not end in time fails the test."""
-    command = [str(service_binary()), *arguments]
+    command = [str(binary or service_binary()), *arguments]
     try:
         done = subprocess.run(
             command, env=environment(settings), capture_output=True, input=stdin,

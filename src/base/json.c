@@ -21,7 +21,22 @@ void json_close(struct text *t)
     text_put_char(t, '}');
 }
 
-static void put_escaped(struct text *t, unsigned char c)
+/* A character that some reader of the text takes for the end of a line, a terminal for a command,
+ * or an eye for something else: C1 controls, U+2028, U+2029, bidirectional controls. 0: none begins
+ * here. p is in a well-formed string. */
+static unsigned unruly(const char *p)
+{
+    const unsigned char *s = (const unsigned char *)p;
+    if (s[0] == 0xc2 && s[1] < 0xa0)
+        return s[1];
+    bool separator_or_override = s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae;
+    bool isolate = s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9;
+    if (separator_or_override || isolate)
+        return 0x2000U | (s[1] & 0x3fU) << 6 | (s[2] & 0x3fU);
+    return 0;
+}
+
+static void put_escaped(struct text *t, unsigned c)
 {
     static const char hex[] = "0123456789abcdef";
     switch (c) {
@@ -41,7 +56,7 @@ static void put_escaped(struct text *t, unsigned char c)
         text_put(t, "\\t");
         break;
     default: {
-        char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        char u[6] = {'\\', 'u', hex[c >> 12 & 15], hex[c >> 8 & 15], hex[c >> 4 & 15], hex[c & 15]};
         text_put_n(t, u, sizeof u);
     }
     }
@@ -55,13 +70,16 @@ void json_quote(struct text *t, const char *value, size_t len)
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)value[i];
         bool replace = c >= 0x80 && !valid;
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !replace)
+        unsigned wide = c >= 0x80 && valid ? unruly(value + i) : 0;
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !replace && wide == 0)
             continue;
         text_put_n(t, value + run, i - run);
         if (replace)
             text_put(t, "\xef\xbf\xbd");
         else
-            put_escaped(t, c);
+            put_escaped(t, wide != 0 ? wide : c);
+        if (wide != 0)
+            i += c == 0xc2 ? 1 : 2;
         run = i + 1;
     }
     text_put_n(t, value + run, len - run);

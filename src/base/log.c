@@ -38,17 +38,6 @@ void log_begin(struct log_line *line, enum log_level level, const char *event, c
     json_str(&line->text, "message", message);
 }
 
-/* Cuts at the limit, but not inside a UTF-8 sequence. */
-static size_t cut(const char *value, size_t len)
-{
-    if (len <= LOG_VALUE_MAX)
-        return len;
-    size_t n = LOG_VALUE_MAX;
-    while (n > LOG_VALUE_MAX - 3 && ((unsigned char)value[n] & 0xc0) == 0x80)
-        n--;
-    return n;
-}
-
 /* A member that does not fit is dropped whole; those after it may still fit. */
 static void keep_whole(struct log_line *line, const struct text *before)
 {
@@ -61,7 +50,14 @@ void log_str(struct log_line *line, const char *key, const char *value)
     if (value == NULL || value[0] == '\0')
         return;
     struct text before = line->text;
-    json_str_n(&line->text, key, value, cut(value, strlen(value)));
+    size_t len = strlen(value);
+    if (len > LOG_VALUE_MAX) {
+        char cut[LOG_VALUE_MAX + 1];
+        text_copy_utf8(cut, sizeof cut, value, len);
+        json_str(&line->text, key, cut);
+    } else {
+        json_str_n(&line->text, key, value, len);
+    }
     keep_whole(line, &before);
 }
 

@@ -2,8 +2,8 @@
  * log.h: one JSON object a line on stderr.
  *
  * A line is built by its caller in a struct log_line and written whole or, when stderr cannot take
- * it at once, dropped and counted: logging never holds up the service. Values are cut at 256 bytes.
- * Any thread may call; a line belongs to one thread.
+ * it at once, dropped and counted: logging never holds up the service. Values are cut at 256 bytes,
+ * the last three of them an ellipsis. Any thread may call; a line belongs to one thread.
  */
 #ifndef WW_BASE_LOG_H
 #define WW_BASE_LOG_H

@@ -97,16 +97,25 @@ static size_t utf8_sequence(const unsigned char *s, size_t left)
 
 void text_copy_utf8(char *to, size_t cap, const char *from, size_t from_len)
 {
-    size_t n = 0;
+    static const char ellipsis[] = "\xe2\x80\xa6";
+    const size_t room = sizeof ellipsis - 1;
+    size_t n = 0, short_of_full = 0; /* the longest that leaves room for the ellipsis */
     for (size_t i = 0; i < from_len;) {
         size_t sequence = utf8_sequence((const unsigned char *)from + i, from_len - i);
         size_t len = sequence > 0 ? sequence : 1;
-        if (n + len > cap - 1)
+        if (n + len > cap - 1) {
+            if (cap > room) {
+                memcpy(to + short_of_full, ellipsis, room);
+                n = short_of_full + room;
+            }
             break;
+        }
         for (size_t k = 0; k < len; k++)
             to[n + k] = sequence > 0 ? from[i + k] : '?';
         n += len;
         i += len;
+        if (n + room <= cap - 1)
+            short_of_full = n;
     }
     to[n] = '\0';
 }

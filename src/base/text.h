@@ -38,8 +38,8 @@ MUST_USE bool text_ok(const struct text *t);
  */
 void text_copy(char *to, size_t cap, const char *from, size_t from_len);
 
-/* As text_copy, but never cut inside a character, and bytes that are not UTF-8 become '?': fit for
- * a database that insists. */
+/* As text_copy, but what had to be cut ends in an ellipsis and never inside a character, and bytes
+ * that are not UTF-8 become '?': fit for a database that insists. */
 void text_copy_utf8(char *to, size_t cap, const char *from, size_t from_len);
 
 /* Valid UTF-8 (RFC 3629: shortest form, no surrogates, at most U+10FFFF). Counts its code points;

@@ -51,6 +51,19 @@ TEST(valid_utf8_goes_out_as_it_is)
     quoted("caf\xc3\xa9 \xf0\x9f\x98\x80", 10, "\"caf\xc3\xa9 \xf0\x9f\x98\x80\"");
 }
 
+/* One beyond each end of the sets goes out as it is. */
+TEST(what_ends_lines_or_commands_terminals_or_turns_text_is_escaped)
+{
+    quoted("a\xc2\x80\xc2\x85\xc2\x9b\xc2\x9f\xc2\xa0z", 12,
+           "\"a\\u0080\\u0085\\u009b\\u009f\xc2\xa0z\"");
+    quoted("\xe2\x80\xa7\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa\xe2\x80\xae\xe2\x80\xaf", 18,
+           "\"\xe2\x80\xa7\\u2028\\u2029\\u202a\\u202e\xe2\x80\xaf\"");
+    quoted("\xe2\x81\xa5\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa", 12,
+           "\"\xe2\x81\xa5\\u2066\\u2069\xe2\x81\xaa\"");
+    quoted("\xe2\x82\xac", 3, "\"\xe2\x82\xac\"");
+    quoted("\xc2\x85\xff", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
 TEST(bytes_that_are_not_utf8_are_replaced)
 {
     quoted("a\xff\x62", 3,
@@ -125,6 +138,7 @@ int main(void)
         cmocka_unit_test(members_are_separated_and_nested),
         cmocka_unit_test(whatever_could_end_or_break_a_string_is_escaped),
         cmocka_unit_test(valid_utf8_goes_out_as_it_is),
+        cmocka_unit_test(what_ends_lines_or_commands_terminals_or_turns_text_is_escaped),
         cmocka_unit_test(bytes_that_are_not_utf8_are_replaced),
         cmocka_unit_test(what_is_written_is_what_is_read),
         cmocka_unit_test(every_single_byte_is_written_safely),

@@ -8,7 +8,18 @@ TEST(a_utf8_copy_is_always_valid_and_never_cut_inside_a_character)
     text_copy_utf8(out, sizeof out, "caf\xe9", 4);
     assert_string_equal(out, "caf?");
     text_copy_utf8(out, sizeof out, "abcdef\xc3\xa9", 8);
-    assert_string_equal(out, "abcdef");
+    assert_string_equal(out, "abcd\xe2\x80\xa6");
+    text_copy_utf8(out, sizeof out,
+                   "abc\xc3\xa9"
+                   "fgh",
+                   8);
+    assert_string_equal(out, "abc\xe2\x80\xa6");
+    text_copy_utf8(out, 3, "abc", 3);
+    assert_string_equal(out, "ab");
+    text_copy_utf8(out, 4, "abcd", 4);
+    assert_string_equal(out, "\xe2\x80\xa6");
+    text_copy_utf8(out, sizeof out, "abcdefg", 7);
+    assert_string_equal(out, "abcdefg");
     text_copy_utf8(out, sizeof out, "abcde\xc3\xa9", 7);
     assert_string_equal(out, "abcde\xc3\xa9");
 }

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from harness.client import REFRESH, Account, Client, fresh_password
 from harness.fixtures import ServerFactory
-from harness.monitoring import DEPLOY, Inbox, start_alertmanager, start_prometheus
+from harness.monitoring import DEPLOY, Inbox, Program, start_alertmanager, start_prometheus
 from harness.ordinary_day import STEP_S, as_input_series, at, ordinary_day
 from harness.server import Server
 from harness.settings import REPO
@@ -135,11 +136,26 @@ def _lock(client: Client, accounts: int, threshold: int) -> None:
             client.login(target, password=fresh_password())
 
 
+def unanswered(prometheus: Program) -> list[str]:
+    """Queries of the dashboard's panels, the runbook and the other pages that find nothing."""
+    check = _check_alerts()
+    failed = []
+    for where, query in check.all_queries(check.Tree(str(REPO))):
+        if where.startswith("deploy/prometheus") or "annotation" in where:
+            continue
+        filled = check.fill(query)
+        answer = httpx.get(f"{prometheus.url}/api/v1/query", params={"query": filled}).json()
+        if answer["status"] != "success" or not answer["data"]["result"]:
+            failed.append(f"{where}: {query}: {answer}")
+    return [problem for problem in failed if not re.search(NOT_YET, problem)]
+
+
 def test_alerts_arrive(
     make_sqlite_server: ServerFactory, inbox: Inbox, tmp_path: Path
 ) -> None:
     """A replay before Prometheus has seen the process at all, and then a dozen lockouts: both reach
-    a webhook through a real Prometheus and Alertmanager on the shipped rules."""
+    a webhook through a real Prometheus and Alertmanager on the shipped rules. Every query that we
+    tell people to ask has an answer there."""
     server: Server = make_sqlite_server(LOCKOUT_THRESHOLD="3")
     with server.client() as client:
         _replay(client)
@@ -158,6 +174,7 @@ def test_alerts_arrive(
             assert re.match(r"1[0-4] accounts", alert["annotations"]["description"])
             told = {alert["labels"]["alertname"] for _, alert in inbox.alerts}
             assert told == {"WatchwordRefreshReplay", "WatchwordLockoutSpike"}
+            assert unanswered(prometheus) == []
         finally:
             if prometheus:
                 prometheus.stop()

@@ -10,6 +10,10 @@
 
 /* Weight of the newest service time in the moving average: 1 / 2^3. */
 #define AVERAGE_SHIFT 3
+/* A place is promised if so many times the expected wait would do. What jobs took lately is a guess
+ * at what they will take, and under a lasting overload the queue sits right at the limit: without a
+ * margin half of those that were let in would be told at the end of their wait that it is over. */
+#define PROMISE_MARGIN 2
 
 struct flow {
     struct lane_job *head, *tail;
@@ -125,7 +129,7 @@ static enum err admit(struct lane *lane, struct lane_job *job)
         return ERR_BUSY;
     }
     uint64_t wait = expected_wait_ns(lane, jobs_ahead(lane, flow));
-    if (clock_mono_ns() + wait > job->start_by_ns) {
+    if (clock_mono_ns() + PROMISE_MARGIN * wait > job->start_by_ns) {
         lane->shed[LANE_DROP_DEADLINE]++;
         return ERR_BUSY;
     }

@@ -11,12 +11,14 @@
 #include "base/random.h"
 
 #define DIGEST_LEN 16
+#define KEPT_LEN 12 /* what follows in the digest says which set it is */
 #define WAYS 8
 #define LOCKS 64
 
 struct place {
-    uint8_t digest[DIGEST_LEN];
-    uint64_t full_at_ns; /* GCRA's theoretical arrival time; in the past: idle */
+    uint8_t digest[KEPT_LEN];
+    uint32_t tolerance_ms; /* of its limit; rounded down, so that it keeps its place */
+    uint64_t full_at_ns;   /* GCRA's theoretical arrival time; in the past: idle */
 };
 
 struct limiter {
@@ -93,28 +95,45 @@ static enum err digest_key(const struct limiter *limiter, uint32_t scope, const 
     return ok ? OK : ERR_INTERNAL;
 }
 
+static uint64_t tolerance_ns(const struct limit *limit)
+{
+    return limit->interval_ns * (limit->burst - 1);
+}
+
+/* By its own measure: keys of all scopes share the table. */
+static bool is_refused(const struct place *place, uint64_t now)
+{
+    return place->full_at_ns > now + place->tolerance_ms * NS_PER_MS;
+}
+
+static void give_to(struct place *place, const uint8_t *digest, const struct limit *limit)
+{
+    uint64_t ms = tolerance_ns(limit) / NS_PER_MS;
+    memcpy(place->digest, digest, KEPT_LEN);
+    place->tolerance_ms = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+    place->full_at_ns = 0;
+}
+
 /* The key's place, or the one it may have; NULL if every place of its set is being refused. */
-static struct place *find_place(struct place *set, const uint8_t *digest, uint64_t refused_from_ns)
+static struct place *find_place(struct place *set, const uint8_t *digest, const struct limit *limit,
+                                uint64_t now)
 {
     struct place *victim = NULL;
     for (unsigned i = 0; i < WAYS; i++) {
-        if (memcmp(set[i].digest, digest, DIGEST_LEN) == 0)
+        if (memcmp(set[i].digest, digest, KEPT_LEN) == 0)
             return &set[i];
-        bool spare = set[i].full_at_ns < refused_from_ns;
-        if (spare && (victim == NULL || set[i].full_at_ns < victim->full_at_ns))
+        if (!is_refused(&set[i], now) && (victim == NULL || set[i].full_at_ns < victim->full_at_ns))
             victim = &set[i];
     }
-    if (victim != NULL) {
-        memcpy(victim->digest, digest, DIGEST_LEN);
-        victim->full_at_ns = 0;
-    }
+    if (victim != NULL)
+        give_to(victim, digest, limit);
     return victim;
 }
 
 static enum err take(struct place *place, const struct limit *limit, uint64_t now,
                      unsigned *retry_after)
 {
-    uint64_t tolerance = limit->interval_ns * (limit->burst - 1);
+    uint64_t tolerance = tolerance_ns(limit);
     uint64_t full_at = place->full_at_ns > now ? place->full_at_ns : now;
     if (full_at - now > tolerance) {
         uint64_t wait = full_at - now - tolerance;
@@ -131,17 +150,14 @@ enum err limiter_take(struct limiter *limiter, const struct limit *limit, const 
     if (limit->interval_ns == 0)
         return OK;
     uint8_t digest[DIGEST_LEN];
-    uint64_t hash = 0;
+    uint32_t hash = 0;
     TRY(digest_key(limiter, limit->scope, key, key_len, digest));
-    memcpy(&hash, digest, sizeof hash);
+    memcpy(&hash, digest + KEPT_LEN, sizeof hash);
     size_t set = hash & (limiter->sets - 1);
     uint64_t now = clock_mono_ns();
     enum err e = OK;
     pthread_mutex_lock(&limiter->locks[set % LOCKS]);
-    /* Another scope's key counts as being refused by this scope's measure: a little too careful
-     * about what may go, never too careless. */
-    uint64_t refused_from = now + limit->interval_ns * (limit->burst - 1) + 1;
-    struct place *place = find_place(&limiter->places[set * WAYS], digest, refused_from);
+    struct place *place = find_place(&limiter->places[set * WAYS], digest, limit, now);
     if (place != NULL)
         e = take(place, limit, now, retry_after);
     pthread_mutex_unlock(&limiter->locks[set % LOCKS]);

@@ -2,11 +2,11 @@
  * limiter.h: rates per key, in memory of fixed size.
  *
  * GCRA (the leaky bucket as a meter): a key may have `burst` events at once and then one each
- * interval. Keys are stored as 128-bit keyed digests in a table that is allocated at the start and
+ * interval. Keys are stored as 96-bit keyed digests in a table that is allocated at the start and
  * never grows. When a key needs a place and its set of places is taken, the place of the key that
- * is closest to idle goes - but never one that is being refused right now. If all of a set are, the
- * new key passes uncounted: a limit may be missed under such an attack, but nobody is locked out by
- * it, and what matters most, failed logins, is counted in the database.
+ * is closest to idle goes - but never one that is being refused right now, by its own limit. If all
+ * of a set are, the new key passes uncounted: a limit may be missed under such an attack, but
+ * nobody is locked out by it, and what matters most, failed logins, is counted in the database.
  *
  * Any thread may call.
  */

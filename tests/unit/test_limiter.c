@@ -173,6 +173,23 @@ TEST(a_million_keys_evict_nobody_who_is_refused_and_take_no_memory)
     limiter_close(limiter);
 }
 
+/* Limits of very different tolerance share the table: whoever is refused by the strict one stays,
+ * and what the lenient one has merely counted gives way. */
+TEST(limits_of_all_measures_keep_their_refused_and_no_others)
+{
+    struct limiter *limiter = opened(1024);
+    struct limit strict = {1, HOUR, 1}, lenient = {2, 24 * HOUR, 100};
+    assert_ok(take(limiter, &strict, "victim"));
+    for (uint32_t i = 0; i < 100000; i++) {
+        unsigned retry_after = 0;
+        assert_ok(limiter_take(limiter, &lenient, &i, sizeof i, &retry_after));
+    }
+    assert_err(take(limiter, &strict, "victim"), ERR_LIMITED);
+    assert_ok(take(limiter, &strict, "newcomer"));
+    assert_err(take(limiter, &strict, "newcomer"), ERR_LIMITED);
+    limiter_close(limiter);
+}
+
 /* Each of the attacker's keys is itself refused at once: then there is no place left to give, and
  * others pass uncounted instead of being locked out. */
 TEST(when_every_place_is_refused_others_pass)
@@ -253,6 +270,7 @@ int main(void)
         cmocka_unit_test(no_interval_is_no_limit),
         cmocka_unit_test(the_table_is_a_power_of_two_and_its_size_is_told),
         cmocka_unit_test(a_million_keys_evict_nobody_who_is_refused_and_take_no_memory),
+        cmocka_unit_test(limits_of_all_measures_keep_their_refused_and_no_others),
         cmocka_unit_test(when_every_place_is_refused_others_pass),
         cmocka_unit_test(idle_places_are_given_away_first),
         cmocka_unit_test(threads_together_get_one_burst),

@@ -24,6 +24,11 @@ def overload_is_exact() -> bool:
     return "WATCHWORD_OVERLOAD_SECONDS" in os.environ
 
 
+def distinct_logins() -> int:
+    """Logins of addresses and accounts that are all different; 1,000,000 for the big proof."""
+    return int(os.environ.get("WATCHWORD_DISTINCT", "20000"))
+
+
 def slow_is_wanted() -> bool:
     """Also wait for what takes a minute."""
     return os.environ.get("WATCHWORD_SLOW", "") == "1"

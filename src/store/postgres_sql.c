@@ -66,11 +66,9 @@
     " SELECT user_id FROM known UNION ALL SELECT user_id FROM added"
 
 /* $1 tenant $2 email $3 identity digest $4 threshold $5 lock time $6 attempt. The same rule as
- * reserve() in sqlite_login.c. */
+ * login_begin() in sqlite_login.c. */
 #define LOGIN_BEGIN(told)                                                                          \
     "WITH n AS (SELECT " NOW " AS now),"                                                           \
-    " c AS (SELECT user_id, status = 'active' AS active, left(password_hash, 512) AS hash"         \
-    "   FROM credentials WHERE tenant_id = $1::uuid AND email = $2::text),"                        \
     " t AS (INSERT INTO login_throttle AS l"                                                       \
     "   (tenant_id, identity_digest, failures, window_started_at, locked_until, last_attempt)"     \
     "   SELECT $1::uuid, $3::bytea, 1, now,"                                                       \
@@ -83,7 +81,10 @@
     "                         THEN EXCLUDED.window_started_at + $5 END,"                           \
     "     last_attempt = EXCLUDED.last_attempt"                                                    \
     "   WHERE l.locked_until IS NULL OR l.locked_until <= EXCLUDED.window_started_at"              \
-    "   RETURNING window_started_at, locked_until)" told                                           \
+    "   RETURNING window_started_at, locked_until),"                                               \
+    " c AS (SELECT user_id, status = 'active' AS active, left(password_hash, 512) AS hash"         \
+    "   FROM credentials WHERE tenant_id = $1::uuid AND email = $2::text"                          \
+    "   AND EXISTS (SELECT FROM t))" told                                                          \
     " SELECT n.now, c.user_id, c.active, c.hash, t.window_started_at, t.locked_until,"             \
     "   (SELECT locked_until FROM login_throttle"                                                  \
     "     WHERE tenant_id = $1 AND identity_digest = $3)"                                          \

@@ -176,8 +176,10 @@ static enum err tell_lock(struct sqlite_conn *conn, const struct store_login_req
 static enum err login_begin(struct sqlite_conn *conn, const struct store_login_request *r,
                             struct store_login *out)
 {
-    TRY(find_credential(conn, r, out));
     TRY(reserve(conn, r, out));
+    if (out->locked) /* whether there is such an account must not show: it is not looked for */
+        return OK;
+    TRY(find_credential(conn, r, out));
     if (out->last_attempt)
         TRY(tell_lock(conn, r, out));
     FAILPOINT("login.reserved");

@@ -8,7 +8,6 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "base/text.h"
-#include "keys_source.h"
 
 #define GENERATED_SECRET_LEN 32
 
@@ -65,28 +64,26 @@ static void open_keys(struct config *config, struct boot *boot)
         config_problem(config, "SERVICE_SECRET", "cannot be used (%s)", err_name(e));
 }
 
-/* ---- the signing keys ---- */
+/* ---- what signs ---- */
 
-static void open_ring(struct config *config, bool may_generate, struct boot *boot)
+enum err boot_keys_source(const struct config *config, int taken, struct keys_source *out,
+                          struct keys_flaw *flaw)
 {
-    const struct keys_source source = {.private_pem = &config->jwt_private_key,
-                                       .kid = config->jwt_kid,
-                                       .previous_pem = &config->jwt_previous_key,
-                                       .previous_kid = config->jwt_previous_kid,
-                                       .dir = config->keys_dir};
-    struct keys_flaw flaw = {"KEYS_DIR", "the key set cannot be used"};
-    enum err e = keys_source_load(&source, &boot->key_set, &flaw);
-    if (e == ERR_NOT_FOUND && !config->production && !may_generate)
-        return;
-    if (e == ERR_NOT_FOUND && !config->production) {
-        e = keys_dir_generate(config->keys_dir, &flaw);
-        if (e == OK)
-            e = keys_source_load(&source, &boot->key_set, &flaw);
-    }
-    if (e == OK)
-        e = keyring_open(&boot->key_set, &boot->ring);
-    if (e != OK)
-        config_problem(config, flaw.setting, "%s", flaw.text);
+    struct keys_source source = {.kid = config->jwt_kid,
+                                 .previous_pem = &config->jwt_previous_key,
+                                 .previous_kid = config->jwt_previous_kid,
+                                 .dir = config->keys_dir};
+    TRY(keys_source_open(&source, taken, config->jwt_key_file, flaw));
+    *out = source;
+    return OK;
+}
+
+struct access_policy boot_access_policy(const struct config *config)
+{
+    return (struct access_policy){.issuer = config->issuer,
+                                  .audience = config->audience,
+                                  .extra_claims = config->extra_claims,
+                                  .ttl_seconds = (int64_t)config->access_ttl_minutes * 60};
 }
 
 /* ---- memory ---- */
@@ -136,13 +133,10 @@ void boot_open(struct config *config, bool may_generate, struct boot *out)
     check_memory(config);
     find_secret(config, may_generate);
     open_keys(config, out);
-    open_ring(config, may_generate, out);
 }
 
 void boot_close(struct boot *boot)
 {
     service_keys_close(boot->keys);
-    keyring_close(boot->ring);
-    key_set_close(&boot->key_set);
     *boot = (struct boot){0};
 }

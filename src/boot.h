@@ -7,21 +7,26 @@
 #ifndef WW_BOOT_H
 #define WW_BOOT_H
 
-#include "auth/keyring.h"
 #include "auth/service_keys.h"
 #include "config.h"
+#include "keys_source.h"
 
 struct boot {
     struct service_keys *keys;
-    struct key_set key_set; /* count 0: none, and none may be generated */
-    struct keyring *ring;
 };
 
-/* Opens both; problems go to the configuration's list. may_generate: make what is missing. */
+/* Opens them; problems go to the configuration's list. may_generate: make what is missing. */
 void boot_open(struct config *config, bool may_generate, struct boot *out);
 void boot_close(struct boot *boot);
 
 /* Bytes of memory that this process may use: the machine's, or the cgroup's if that is less. */
 uint64_t boot_memory_limit(void);
+
+/* Where the signing keys are; points into the configuration. taken is keys_source_take's. */
+MUST_USE enum err boot_keys_source(const struct config *config, int taken, struct keys_source *out,
+                                   struct keys_flaw *flaw);
+
+/* What access tokens say of this service; points into the configuration. */
+struct access_policy boot_access_policy(const struct config *config);
 
 #endif

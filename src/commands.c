@@ -5,6 +5,7 @@
 
 #include "auth/rsa_key.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "boot.h"
 #include "config.h"
 #include "store/store.h"
@@ -18,6 +19,29 @@ _Bool print_problems(const struct config *config)
 
 /* ---- check ---- */
 
+/* In this process, which ends with the command. */
+static void check_keys(struct config *config, int taken, char kid[KID_MAX + 1])
+{
+    struct keys_source source;
+    struct key_set set = {0};
+    struct keys_flaw flaw;
+    enum err e = boot_keys_source(config, taken, &source, &flaw);
+    if (e == OK)
+        e = keys_source_load(&source, &set, &flaw);
+    const struct key_entry *active = key_set_active(&set);
+    const char *why = "cannot be used";
+    if (e == ERR_NOT_FOUND && !config->production)
+        return;
+    if (e != OK)
+        config_problem(config, flaw.setting, "%s", flaw.text);
+    else if (rsa_key_check_deep(&active->private_pem, &why) != OK)
+        config_problem(config, config->jwt_key_given ? source.private_setting : "KEYS_DIR", "%s",
+                       why);
+    if (active != NULL)
+        text_copy(kid, KID_MAX + 1, active->kid, strlen(active->kid));
+    key_set_close(&set);
+}
+
 int command_check(int argc, char **argv)
 {
     (void)argv;
@@ -27,17 +51,15 @@ int command_check(int argc, char **argv)
     }
     struct config config CLEANUP(config_close);
     struct boot boot CLEANUP(boot_close);
+    char kid[KID_MAX + 1] = "";
+    int taken = keys_source_take();
     config_read(&config);
     boot_open(&config, false, &boot);
-    const char *why = NULL;
-    const struct key_entry *active = key_set_active(&boot.key_set);
-    if (active != NULL && rsa_key_check_deep(&active->private_pem, &why) != OK)
-        config_problem(&config, config.jwt_private_key.len > 0 ? "JWT_PRIVATE_KEY_PEM" : "KEYS_DIR",
-                       "%s", why != NULL ? why : "cannot be used");
+    check_keys(&config, taken, kid);
     if (print_problems(&config))
         return 1;
     printf("configuration: ok\n");
-    printf("signing key:   %s\n", active != NULL ? active->kid : "will be generated");
+    printf("signing key:   %s\n", kid[0] != '\0' ? kid : "will be generated");
     return 0;
 }
 

@@ -355,7 +355,7 @@ static bool configuration_ok(struct keys_operation *k)
             fprintf(stderr, "watchword: %s %s\n", p->name, p->text);
         ok = ok && !concerns;
     }
-    if (c->jwt_private_key.len > 0) {
+    if (c->jwt_key_given) {
         fprintf(stderr,
                 "watchword: JWT_PRIVATE_KEY_PEM is set: the key comes from the environment, "
                 "and is changed there; these commands work on KEYS_DIR\n");

@@ -160,7 +160,9 @@ static void read_environment(struct config *c)
 {
     static const char *const envs[] = {"development", "production", NULL};
     static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+    static const char *const modes[] = {"auto", "require", "off", NULL};
     c->production = choice(c, "ENV", envs, 0) == 1;
+    c->confine = (enum confine_mode)choice(c, "SANDBOX", modes, CONFINE_AUTO);
     c->log_level = (enum log_level)choice(c, "LOG_LEVEL", levels, LOG_INFO);
     path(c, "DATA_DIR", "./watchword-data", c->data_dir);
     if (value_of("NATS_URL") != NULL || value_of("NATS_URL_FILE") != NULL)
@@ -265,12 +267,28 @@ static void read_listeners(struct config *c)
         config_problem(c, "CORS_ORIGINS", "may not contain * in production");
 }
 
+/* The key itself is not for this process: what the environment held of it has been moved away, or
+ * goes now. */
+static void private_key(struct config *c)
+{
+    char *v = getenv("JWT_PRIVATE_KEY_PEM"); /* NOLINT(concurrency-mt-unsafe): no threads yet */
+    bool in_environment = v != NULL && v[0] != '\0';
+    c->jwt_key_file = value_of("JWT_PRIVATE_KEY_PEM_FILE");
+    c->jwt_key_given = in_environment || c->jwt_key_file != NULL;
+    if (in_environment && c->jwt_key_file != NULL)
+        config_problem(c, "JWT_PRIVATE_KEY_PEM",
+                       "is given together with JWT_PRIVATE_KEY_PEM_FILE; give one");
+    if (in_environment) {
+        secret_wipe(v, strlen(v));
+        v[0] = '-'; /* still given, for whoever asks again */
+    }
+}
+
 static void read_keys(struct config *c)
 {
     char fallback[CONFIG_PATH_MAX + 8];
-    secret(c, "JWT_PRIVATE_KEY_PEM", "JWT_PRIVATE_KEY_PEM_FILE", &c->jwt_private_key);
+    private_key(c);
     secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE", &c->jwt_previous_key);
-    unescape_pem(&c->jwt_private_key);
     unescape_pem(&c->jwt_previous_key);
     c->jwt_kid = string("JWT_KID", "");
     c->jwt_previous_kid = string("JWT_PREV_KID", "");
@@ -278,7 +296,7 @@ static void read_keys(struct config *c)
         config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
     snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);
     path(c, "KEYS_DIR", fallback, c->keys_dir);
-    if (c->production && c->jwt_private_key.len == 0 && value_of("KEYS_DIR") == NULL)
+    if (c->production && !c->jwt_key_given && value_of("KEYS_DIR") == NULL)
         config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
 
     const char *issuer = value_of("JWT_ISSUER");
@@ -443,10 +461,30 @@ void config_read(struct config *config)
     read_service(config);
 }
 
+void config_read_signing(struct config *config)
+{
+    *config = (struct config){0};
+    read_environment(config);
+    read_listeners(config);
+    read_keys(config);
+}
+
+void config_wipe_secrets(void)
+{
+    static const char *const names[] = {
+        "DATABASE_URL",    "SERVICE_SECRET", "SERVICE_SECRET_PREVIOUS",
+        "PASSWORD_PEPPER", "REGISTER_TOKEN", "NATS_URL",
+        "PGPASSWORD"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *v = getenv(names[i]); /* NOLINT(concurrency-mt-unsafe): no threads yet */
+        if (v != NULL)
+            secret_wipe(v, strlen(v));
+    }
+}
+
 void config_close(struct config *config)
 {
     secret_close(&config->database_url);
-    secret_close(&config->jwt_private_key);
     secret_close(&config->jwt_previous_key);
     secret_close(&config->service_secret);
     secret_close(&config->service_secret_previous);

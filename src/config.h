@@ -14,6 +14,7 @@
 #include "auth/access_token.h"
 #include "auth/password.h"
 #include "base/log.h"
+#include "confine.h"
 #include "net/client_ip.h"
 #include "service/service.h"
 
@@ -28,6 +29,7 @@ struct config_problem {
 
 struct config {
     bool production;
+    enum confine_mode confine;
     enum log_level log_level;
     char data_dir[CONFIG_PATH_MAX];
 
@@ -42,7 +44,8 @@ struct config {
     const char *cors_origins;         /* comma-separated, or NULL */
     bool metrics_public;
 
-    struct secret jwt_private_key; /* len 0: KEYS_DIR */
+    bool jwt_key_given;       /* in the environment or in a file; otherwise KEYS_DIR */
+    const char *jwt_key_file; /* NULL: none */
     const char *jwt_kid;
     struct secret jwt_previous_key;
     const char *jwt_previous_kid;
@@ -71,6 +74,12 @@ struct config {
  * Strings point into the environment. */
 void config_read(struct config *config);
 void config_close(struct config *config);
+
+/* For the processes beside the one that faces the network: only what signing takes; the rest is
+ * left as it is. */
+void config_read_signing(struct config *config);
+/* Overwrites every secret that the environment still holds. */
+void config_wipe_secrets(void);
 
 /* Adds a problem that showed later, for example a key that cannot be used. */
 void config_problem(struct config *config, const char *name, const char *fmt, ...)

@@ -1,24 +1,135 @@
 #include "keys_source.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "auth/key_entry.h"
+#include "auth/rsa_key.h"
 
 #define OWN "JWT_PRIVATE_KEY_PEM"
+#define OWN_FILE "JWT_PRIVATE_KEY_PEM_FILE"
 #define PREVIOUS "JWT_PREV_PUBLIC_KEY_PEM"
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+/* ---- out of the environment ---- */
+
+static bool write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+int keys_source_take(void)
+{
+    char *value = getenv(OWN); /* NOLINT(concurrency-mt-unsafe): no threads yet */
+    if (value == NULL || value[0] == '\0')
+        return -1;
+    size_t len = strlen(value);
+    int fd = memfd_create("signing-key", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || !write_all(fd, value, len) || fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
+        secret_wipe(value, len);
+        fputs("watchword: " OWN " cannot be kept: no sealed memory\n", stderr);
+        _exit(1);
+    }
+    /* What is left is neither the key nor nothing: whether one was given can still be asked. */
+    secret_wipe(value, len);
+    value[0] = '-';
+    return fd;
+}
+
+enum err keys_source_open(struct keys_source *source, int taken, const char *file,
+                          struct keys_flaw *flaw)
+{
+    source->private_fd = taken;
+    source->private_setting = OWN;
+    if (taken >= 0 || file == NULL)
+        return OK;
+    source->private_setting = OWN_FILE;
+    /* Without O_NONBLOCK a pipe in the file's place would be waited for before it is refused. */
+    source->private_fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (source->private_fd >= 0)
+        return OK;
+    keys_flaw_set(flaw, OWN_FILE, "cannot be read (%s)",
+                  err_name(errno == ENOENT ? ERR_NOT_FOUND : ERR_UNAVAILABLE));
+    return ERR_INVALID;
+}
+
+/* ---- the key that signs ---- */
+
+/* Environment files cannot hold line breaks; "\n" stands for them. */
+static void unescape(struct secret *pem)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < pem->len; i++) {
+        if (pem->data[i] == '\\' && i + 1 < pem->len && pem->data[i + 1] == 'n') {
+            pem->data[to++] = '\n';
+            i++;
+        } else {
+            pem->data[to++] = pem->data[i];
+        }
+    }
+    secret_wipe(pem->data + to, pem->len - to);
+    pem->len = to;
+}
+
+/* From the start, wherever others that share the descriptor have read to. */
+static enum err read_whole(int fd, struct secret *out)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return ERR_UNAVAILABLE;
+    if ((size_t)st.st_size > RSA_KEY_PEM_MAX)
+        return ERR_TOO_LARGE;
+    struct secret s CLEANUP(secret_close) = {0};
+    TRY(secret_open((size_t)st.st_size, &s));
+    size_t got = 0;
+    while (got < s.len) {
+        ssize_t n = pread(fd, s.data + got, s.len - got, (off_t)got);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return ERR_UNAVAILABLE;
+        got += (size_t)n;
+    }
+    *out = s;
+    s = (struct secret){0};
+    return OK;
+}
 
 static enum err read_own(const struct keys_source *source, struct key_set *set,
                          struct keys_flaw *flaw)
 {
-    const char *why = NULL;
-    if (source->private_pem->len == 0)
-        return keys_dir_read(source->dir, source->kid, set, flaw);
-    enum err e =
-        key_entry_private(source->private_pem, source->kid, KEY_ACTIVE, &set->keys[0], &why);
+    struct secret pem CLEANUP(secret_close) = {0};
+    const char *why = "the file is empty";
+    enum err e = read_whole(source->private_fd, &pem);
+    if (e != OK) {
+        keys_flaw_set(flaw, source->private_setting, "cannot be read (%s)", err_name(e));
+        return e == ERR_NOT_FOUND ? ERR_UNAVAILABLE : e;
+    }
+    unescape(&pem);
+    e = pem.len == 0 ? ERR_INVALID
+                     : key_entry_private(&pem, source->kid, KEY_ACTIVE, &set->keys[0], &why);
     if (e == OK)
         set->count = 1;
     else
-        keys_flaw_set(flaw, OWN, "%s", why);
+        keys_flaw_set(flaw, source->private_setting, "%s", why);
     return e;
 }
+
+/* ---- the key before it ---- */
 
 static enum err read_previous(const struct keys_source *source, struct key_set *set,
                               struct keys_flaw *flaw)
@@ -44,7 +155,8 @@ enum err keys_source_load(const struct keys_source *source, struct key_set *out,
                           struct keys_flaw *flaw)
 {
     struct key_set set = {0};
-    enum err e = read_own(source, &set, flaw);
+    enum err e = source->private_fd >= 0 ? read_own(source, &set, flaw)
+                                         : keys_dir_read(source->dir, source->kid, &set, flaw);
     if (e == OK)
         e = read_previous(source, &set, flaw);
     if (e == OK)

@@ -1,10 +1,12 @@
 /* serve.c: the start order, the signals, and the way down. */
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "auth/argon2.h"
@@ -14,6 +16,8 @@
 #include "boot.h"
 #include "commands.h"
 #include "net/http.h"
+#include "serve_confine.h"
+#include "serve_keys.h"
 
 /* They parse, validate, and serve JWKS and health: more would take from the lanes. */
 #define NETWORK_THREADS 2
@@ -24,14 +28,19 @@
 #define OTHER_DESCRIPTORS 256
 
 struct running {
+    struct serve_keys keys;
+    struct signing *signing; /* the first, until the service has it */
+    struct confine_gaps gaps;
     struct store *store;
     struct service *service;
+    int public_socket, operations_socket; /* bound; -1: the listener has it */
     struct http_server *public, *operations;
 };
 
 /* ---- starting ---- */
 
-/* Signals are taken by sigwait in the main thread; every thread inherits the mask. */
+/* Signals are read by the main thread; every thread and process inherits the mask, so a signal to
+ * the whole group ends this process first, and the others with it. */
 static void block_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -110,15 +119,15 @@ static void prepare_database(struct config *config, struct store *store)
 static enum err start_service(const struct config *config, const struct boot *boot,
                               struct running *r)
 {
+    struct signing *signing = TAKE(r->signing);
     const struct service_config service = {
         .settings = config->service,
-        .access = {.issuer = config->issuer,
-                   .audience = config->audience,
-                   .extra_claims = config->extra_claims,
-                   .ttl_seconds = (int64_t)config->access_ttl_minutes * 60},
+        .access = boot_access_policy(config),
         .password = &config->password,
-        .keyring = boot->ring,
-        .signing_key = key_set_active(&boot->key_set),
+        .signing = signing,
+        .sign_threads = r->keys.links,
+        .signer_stuck = serve_keys_stuck,
+        .signer_arg = &r->keys,
         .keys = boot->keys,
         .register_token = &config->register_token,
         .store = r->store,
@@ -131,19 +140,34 @@ static enum err start_service(const struct config *config, const struct boot *bo
     return service_open(&service, &r->service);
 }
 
-/* What the listeners have in common is filled in here. */
-static enum err start_listener(const struct config *config, const char *prefix,
+static enum err cannot_listen(const char *prefix, const char *host, unsigned port)
+{
+    char why[128];
+    fprintf(stderr, "watchword: %sHOST %s, %sPORT %u: cannot listen: %s\n", prefix, host, prefix,
+            port, strerror_r(errno, why, sizeof why));
+    return ERR_UNAVAILABLE;
+}
+
+/* The addresses are taken while that is still allowed; nobody is heard before all is ready. */
+static enum err bind_listeners(const struct config *config, struct running *r)
+{
+    if (http_bind(config->ops_host, config->ops_port, &r->operations_socket) != OK)
+        return cannot_listen("OPS_", config->ops_host, config->ops_port);
+    if (http_bind(config->host, config->port, &r->public_socket) != OK)
+        return cannot_listen("", config->host, config->port);
+    return OK;
+}
+
+/* What the listeners have in common is filled in here. Takes the socket. */
+static enum err start_listener(const struct config *config, const char *prefix, int *bound,
                                struct http_config http, struct http_server **out)
 {
+    http.socket = *bound;
     http.idle_seconds = IDLE_SECONDS;
     http.request_seconds = REQUEST_SECONDS;
     http.trusted_proxies = config->trusted_proxies;
-    char why[128];
-    enum err e = http_open(&http, out);
-    if (e != OK)
-        fprintf(stderr, "watchword: %sHOST %s, %sPORT %u: cannot listen: %s\n", prefix, http.host,
-                prefix, http.port, strerror_r(errno, why, sizeof why));
-    return e;
+    *bound = -1;
+    return http_open(&http, out) == OK ? OK : cannot_listen(prefix, http.host, http.port);
 }
 
 static enum err start_listeners(const struct config *config, struct running *r)
@@ -163,12 +187,11 @@ static enum err start_listeners(const struct config *config, struct running *r)
         .connections_per_address = config->connections_per_address,
         .handler = service_public_handler(r->service),
     };
-    TRY(start_listener(config, "OPS_", operations, &r->operations));
-    return start_listener(config, "", public, &r->public);
+    TRY(start_listener(config, "OPS_", &r->operations_socket, operations, &r->operations));
+    return start_listener(config, "", &r->public_socket, public, &r->public);
 }
 
-static void note_started(const struct config *config, const struct boot *boot,
-                         const struct running *r)
+static void note_started(const struct config *config, const struct running *r)
 {
     struct log_line line;
     char address[300];
@@ -178,7 +201,9 @@ static void note_started(const struct config *config, const struct boot *boot,
     snprintf(address, sizeof address, "%s:%u", config->ops_host, config->ops_port);
     log_str(&line, "operations_address", address);
     log_str(&line, "store", store_kind(r->store));
-    log_str(&line, "kid", keyring_active_kid(boot->ring));
+    struct signing *signing = service_hold_signing(r->service);
+    log_str(&line, "kid", keyring_active_kid(signing_ring(signing)));
+    signing_release(signing);
     log_str(&line, "argon2", argon2_backend_name(argon2_backend_in_use()));
     log_i64(&line, "hash_memory_bytes", (int64_t)service_hash_memory(r->service));
     log_end(&line);
@@ -206,15 +231,51 @@ static void stop(struct running *r)
     http_close(r->public);
     http_close(r->operations);
     service_close(r->service);
+    signing_release(r->signing);
     store_close(r->store);
+    serve_keys_stop(&r->keys);
+    if (r->public_socket >= 0)
+        close(r->public_socket);
+    if (r->operations_socket >= 0)
+        close(r->operations_socket);
 }
 
-static void wait_for_end(const sigset_t *set)
+/* Until a signal ends it, or the keeper has: without that nothing can be signed for good, and a
+ * supervisor's fresh start is the way back. */
+static enum err run(const sigset_t *set, struct running *r)
 {
-    int signal_number = 0;
-    do
-        sigwait(set, &signal_number);
-    while (signal_number == SIGHUP);
+    int signals = signalfd(-1, set, SFD_CLOEXEC);
+    struct pollfd on[] = {{signals, POLLIN, 0}, {keeper_fd(r->keys.keeper), POLLIN, 0}};
+    enum err e = signals >= 0 ? OK : ERR_INTERNAL;
+    struct signalfd_siginfo taken = {.ssi_signo = SIGHUP};
+    while (e == OK && taken.ssi_signo == SIGHUP) {
+        if (poll(on, 2, -1) < 0)
+            continue;
+        if (on[1].revents != 0)
+            e = serve_keys_news(&r->keys, r->service);
+        if (on[0].revents != 0 && read(signals, &taken, sizeof taken) == sizeof taken &&
+            taken.ssi_signo == SIGHUP)
+            serve_keys_reload(&r->keys);
+    }
+    if (signals >= 0)
+        close(signals);
+    return e;
+}
+
+/* A SQLite database that is open here keeps its files: those that the limits are made for. */
+static enum err confine_and_start(const struct config *config, const struct boot *boot,
+                                  struct running *r)
+{
+    struct store_conn *kept = NULL;
+    if (store_is_single_writer(r->store) && store_conn_open(r->store, &kept) == OK)
+        (void)!store_probe(kept); /* if it cannot be opened, the probe thread says so */
+    enum err e = serve_confine_files(config, r->store, &r->gaps);
+    if (e == OK)
+        e = start_service(config, boot, r);
+    store_conn_close(kept);
+    if (e != OK)
+        fprintf(stderr, "watchword: cannot start (%s)\n", err_name(e));
+    return e;
 }
 
 static enum err start(struct config *config, struct boot *boot, struct running *r)
@@ -227,18 +288,35 @@ static enum err start(struct config *config, struct boot *boot, struct running *
         prepare_database(config, r->store);
     if (config->problem_count == 0)
         start_argon2(config);
+    r->signing = serve_keys_wait(&r->keys, config);
     if (print_problems(config))
         return ERR_INVALID;
-    enum err e = start_service(config, boot, r);
-    if (e != OK) {
-        fprintf(stderr, "watchword: cannot start (%s)\n", err_name(e));
-        return e;
-    }
+    TRY(bind_listeners(config, r));
+    TRY(confine_and_start(config, boot, r));
     TRY(start_listeners(config, r));
-    e = service_wait_open(r->service);
+    TRY(serve_confine_calls(config, &r->gaps));
+    enum err e = service_wait_open(r->service);
     if (e != OK)
         fprintf(stderr, "watchword: MAX_CONCURRENT_HASHES x ARGON_MEMORY_KB: the memory cannot be "
                         "had\n");
+    return e;
+}
+
+static enum err serve(struct running *running, const sigset_t *signals)
+{
+    struct config config CLEANUP(config_close);
+    struct boot boot CLEANUP(boot_close);
+    config_read(&config);
+    log_set_level(config.log_level);
+    boot_open(&config, config.problem_count == 0, &boot);
+    enum err e = start(&config, &boot, running);
+    if (e == OK) {
+        note_started(&config, running);
+        e = run(signals, running);
+    }
+    stop(running);
+    if (e == OK)
+        log_note(LOG_INFO, "service.stopped", "stopped", NULL);
     return e;
 }
 
@@ -250,21 +328,12 @@ int command_serve(int argc, char **argv)
         return 2;
     }
     sigset_t signals;
+    struct running running = {.public_socket = -1, .operations_socket = -1};
+    confine_basics();
+    close_range(STDERR_FILENO + 1, ~0U, 0); /* nothing that was left open by whoever started us */
     block_signals(&signals);
     give_memory_back();
-    struct config config CLEANUP(config_close);
-    struct boot boot CLEANUP(boot_close);
-    struct running running = {0};
-    config_read(&config);
-    log_set_level(config.log_level);
-    boot_open(&config, config.problem_count == 0, &boot);
-    enum err e = start(&config, &boot, &running);
-    if (e == OK) {
-        note_started(&config, &boot, &running);
-        wait_for_end(&signals);
-    }
-    stop(&running);
-    if (e == OK)
-        log_note(LOG_INFO, "service.stopped", "stopped", NULL);
-    return e == OK ? 0 : 1;
+    if (serve_keys_start(&running.keys) != OK)
+        return 1;
+    return serve(&running, &signals) == OK ? 0 : 1;
 }

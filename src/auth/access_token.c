@@ -12,7 +12,7 @@ static const char *const OWN_CLAIMS[] = {"iss",        "aud", "sub",       "tena
 
 /* ---- issuing ---- */
 
-static void put_header(struct text *t, const char *kid)
+void access_token_header(const char *kid, struct text *t)
 {
     json_open(t);
     json_str(t, "alg", "RS256");
@@ -69,7 +69,7 @@ enum err access_token_prepare(const struct access_policy *policy, const char *ki
     char json[ACCESS_TOKEN_MAX / 2];
     struct text t = text_on(out, ACCESS_TOKEN_MAX);
     struct text part = text_on(json, sizeof json);
-    put_header(&part, kid);
+    access_token_header(kid, &part);
     put_base64url(&t, (const uint8_t *)part.p, part.len);
     text_put_char(&t, '.');
     bool fits = text_ok(&part);

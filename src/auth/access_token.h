@@ -9,6 +9,7 @@
 #define WW_AUTH_ACCESS_TOKEN_H
 
 #include "auth/keyring.h"
+#include "base/text.h"
 #include "base/uuid.h"
 
 #define ACCESS_TOKEN_MAX 8192
@@ -29,6 +30,9 @@ struct access_claims {
     struct uuid session_id;
     int64_t auth_time; /* Unix seconds of the login */
 };
+
+/* The header of tokens that the key of that kid signs, as JSON. */
+void access_token_header(const char *kid, struct text *t);
 
 /* The signing input (RFC 7515 section 5.1): header and claims of a new token, without the last dot.
  * kid is that of the key that will sign; now_s is iat. */

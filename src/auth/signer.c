@@ -8,6 +8,9 @@
 #include "base/failpoint.h"
 #include "base/sha256.h"
 
+/* A planted fault spares the self-test, without which nothing would start. */
+#define FAULTY_FROM 64
+
 struct signer {
     EVP_PKEY *pkey;
     EVP_PKEY *public;
@@ -69,7 +72,7 @@ enum err signer_sign(struct signer *signer, const void *data, size_t len,
     TRY(sha256(data, len, digest));
     if (EVP_PKEY_sign(signer->sign, sig, &n, digest, sizeof digest) != 1)
         return ERR_INTERNAL;
-    if (WITHOUT("sound arithmetic"))
+    if (WITHOUT("sound arithmetic") && len > FAULTY_FROM)
         sig[n / 2] ^= 1;
     if (EVP_PKEY_verify(signer->verify, sig, n, digest, sizeof digest) != 1) {
         secret_wipe(sig, sizeof sig);

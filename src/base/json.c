@@ -1,6 +1,10 @@
 #include "base/json.h"
 
+#include <malloc.h>
+#include <pthread.h>
 #include <string.h>
+
+#include "base/secret.h"
 
 static void separate(struct text *t)
 {
@@ -141,6 +145,19 @@ static bool too_deep(const char *in, size_t len)
     return false;
 }
 
+/* jansson leaves what it has read in memory that it gives back: passwords and tokens among it. */
+static void wipe_and_free(void *p)
+{
+    if (p != NULL)
+        secret_wipe(p, malloc_usable_size(p));
+    free(p);
+}
+
+static void set_up(void)
+{
+    json_set_alloc_funcs(malloc, wipe_and_free);
+}
+
 enum err json_read(const char *in, size_t len, json_t **out, const char **why)
 {
     if (too_deep(in, len)) {
@@ -151,7 +168,9 @@ enum err json_read(const char *in, size_t len, json_t **out, const char **why)
         *why = "body is not valid JSON";
         return ERR_MALFORMED;
     }
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     json_error_t ignored;
+    pthread_once(&once, set_up);
     /* Without JSON_ALLOW_NUL, \u0000 is refused; without JSON_DECODE_ANY, so are bare scalars. */
     json_t *j = json_loadb(in, len, JSON_REJECT_DUPLICATES, &ignored);
     if (j == NULL) {

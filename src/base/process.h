@@ -1,5 +1,7 @@
 /*
- * process.h: what the kernel says of this process. Read afresh with each call; any thread may call.
+ * process.h: what the kernel says of this process. Read afresh with each call; any thread may call,
+ * but not two at once. The files are opened by the first call and stay so: later ones need no
+ * access to /proc.
  */
 #ifndef WW_BASE_PROCESS_H
 #define WW_BASE_PROCESS_H

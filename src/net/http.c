@@ -359,7 +359,7 @@ bool http_client_gone(const struct http_request *request)
 
 /* ---- opening and closing ---- */
 
-static int listen_on(const char *host, unsigned port)
+enum err http_bind(const char *host, unsigned port, int *out)
 {
     char service[8];
     struct text t = text_on(service, sizeof service);
@@ -370,20 +370,22 @@ static int listen_on(const char *host, unsigned port)
     struct addrinfo *list = NULL;
     if (getaddrinfo(host, service, &hints, &list) != 0) {
         errno = EADDRNOTAVAIL;
-        return -1;
+        return ERR_UNAVAILABLE;
     }
     int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int on = 1;
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-              bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
+              bind(fd, list->ai_addr, list->ai_addrlen) == 0;
     int saved = errno;
     freeaddrinfo(list);
-    if (ok)
-        return fd;
+    if (ok) {
+        *out = fd;
+        return OK;
+    }
     if (fd >= 0)
         close(fd);
     errno = saved;
-    return -1;
+    return ERR_UNAVAILABLE;
 }
 
 static struct MHD_Daemon *start_daemon(struct http_server *server)
@@ -423,11 +425,13 @@ static enum err open_shares(struct http_server *server)
 enum err http_open(const struct http_config *config, struct http_server **out)
 {
     struct http_server *server = calloc(1, sizeof *server);
-    if (server == NULL)
+    if (server == NULL) {
+        close(config->socket);
         return ERR_INTERNAL;
+    }
     server->config = *config;
-    server->listener = listen_on(config->host, config->port);
-    enum err e = server->listener >= 0 ? OK : ERR_UNAVAILABLE;
+    server->listener = config->socket;
+    enum err e = listen(server->listener, SOMAXCONN) == 0 ? OK : ERR_UNAVAILABLE;
     if (e == OK)
         e = http_deadlines_open(config->idle_seconds, config->request_seconds, &server->deadlines);
     if (e == OK)

@@ -105,6 +105,7 @@ struct http_handler {
 };
 
 struct http_config {
+    int socket; /* from http_bind; http_open takes it, also on failure */
     const char *host;
     unsigned port; /* 1 to 65535 */
     unsigned threads;
@@ -115,6 +116,10 @@ struct http_config {
     struct ip_networks trusted_proxies;
     struct http_handler handler;
 };
+
+/* A socket on that address, which does not listen yet. ERR_UNAVAILABLE if the address cannot be had
+ * (errno tells). */
+MUST_USE enum err http_bind(const char *host, unsigned port, int *out);
 
 /* Listens. ERR_UNAVAILABLE if the address cannot be had (errno tells). */
 MUST_USE enum err http_open(const struct http_config *config, struct http_server **out);

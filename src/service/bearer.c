@@ -22,8 +22,12 @@ enum flow bearer_require(struct call *call, struct access_claims *out)
     const char *token = bearer_token(call);
     int64_t now_s = clock_unix_ms() / MS_PER_SECOND;
     enum err e = ERR_DENIED;
-    if (token != NULL)
-        e = access_token_verify(&config->access, config->keyring, token, strlen(token), now_s, out);
+    if (token != NULL) {
+        struct signing *signing = service_hold_signing(call->service);
+        e = access_token_verify(&config->access, signing_ring(signing), token, strlen(token), now_s,
+                                out);
+        signing_release(signing);
+    }
     if (e == OK) {
         call->tenant_id = out->tenant_id;
         call->user_id = out->user_id;

@@ -9,6 +9,7 @@
 #ifndef WW_SERVICE_CALL_H
 #define WW_SERVICE_CALL_H
 
+#include <pthread.h>
 #include <semaphore.h>
 
 #include "auth/argon2.h"
@@ -26,7 +27,12 @@
 
 struct call;
 struct service_metrics;
-struct signer;
+
+/* A thread of the SIGN lane: its number is that of its link in each struct signing. */
+struct sign_thread {
+    struct service *service;
+    unsigned number;
+};
 
 enum flow { FLOW_NEXT, FLOW_DONE };
 
@@ -36,7 +42,7 @@ struct step {
     enum lane_id lane;
     /* The one of the lane: */
     enum flow (*db)(struct call *call, struct store_conn *conn);
-    enum flow (*sign)(struct call *call, struct signer *signer);
+    enum flow (*sign)(struct call *call, const struct sign_thread *thread);
     /* Prepares the job; NULL: nothing to hash, go on. Then the hash runs, and hash_end judges. */
     enum flow (*hash_begin)(struct call *call, struct argon2_job **job);
     enum flow (*hash_end)(struct call *call);
@@ -143,7 +149,8 @@ struct call {
     const char *fault; /* a literal or store_last_error: what went wrong inside */
     char fault_text[256];
 
-    char *access_token; /* ACCESS_TOKEN_MAX bytes, once there is one */
+    struct signing *signing; /* held as long as its JWK set is on its way; or NULL */
+    char *access_token;      /* ACCESS_TOKEN_MAX bytes, once there is one */
     size_t access_token_len;
     union {
         struct login_call login;
@@ -167,6 +174,9 @@ struct service {
     unsigned hash_threads;
     uint8_t register_mac[MAC_LEN]; /* of the register token */
     atomic_bool draining;
+    pthread_mutex_t signing_lock; /* of the pointer */
+    struct signing *signing;
+    atomic_uint signer_restarts, faulty_signatures;
 };
 
 /* ---- handler.c: between http.h and the use cases ---- */
@@ -193,7 +203,7 @@ bool flow_gone(const struct lane_job *job);
 MUST_USE enum err flow_hash_open(struct service *service);
 
 /* Issues call->access_token. */
-MUST_USE enum err call_issue(struct call *call, struct signer *signer,
+MUST_USE enum err call_issue(struct call *call, const struct sign_thread *thread,
                              const struct access_claims *claims);
 
 /* ---- answer.c: each sets the whole answer ---- */
@@ -285,7 +295,7 @@ enum flow login_verify_begin(struct call *call, struct argon2_job **job);
 enum flow login_verify_end(struct call *call);
 enum flow login_rehash_begin(struct call *call, struct argon2_job **job);
 enum flow login_rehash_end(struct call *call);
-enum flow login_sign(struct call *call, struct signer *signer);
+enum flow login_sign(struct call *call, const struct sign_thread *thread);
 enum flow login_commit(struct call *call, struct store_conn *conn);
 
 enum flow register_start(struct call *call);
@@ -295,7 +305,7 @@ enum flow register_insert(struct call *call, struct store_conn *conn);
 
 enum flow refresh_start(struct call *call);
 enum flow refresh_rotate(struct call *call, struct store_conn *conn);
-enum flow refresh_sign(struct call *call, struct signer *signer);
+enum flow refresh_sign(struct call *call, const struct sign_thread *thread);
 /* The token in the cookie or the body. FLOW_DONE: answered, because there is none. Otherwise
  * *judged says what it is worth (refresh_token_parse). Shared with logout. */
 enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "auth/signer.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "service/call.h"
@@ -163,6 +162,14 @@ void flow_go_on(struct call *call, enum flow verdict)
     advance(call);
 }
 
+static bool needs_signature(const struct route *route)
+{
+    for (unsigned i = 0; i < STEPS_MAX; i++)
+        if (route->steps[i].sign != NULL)
+            return true;
+    return false;
+}
+
 static bool needs_hash(const struct route *route)
 {
     for (unsigned i = 0; i < STEPS_MAX; i++)
@@ -176,6 +183,11 @@ enum http_verdict flow_start(struct call *call)
 {
     if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
         answer_unavailable(call, "the database is down");
+        return HTTP_ANSWERED;
+    }
+    /* A refresh that cannot be signed must not be rotated either: its retry might come too late. */
+    if (needs_signature(call->route) && !service_can_sign(call->service)) {
+        answer_unsigned(call, "the signer is down");
         return HTTP_ANSWERED;
     }
     if (needs_hash(call->route)) {
@@ -329,14 +341,17 @@ static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 
 static enum err sign_open(void *arg, unsigned index, void **context)
 {
-    (void)index;
-    struct service *service = arg;
-    return signer_open(service->config.signing_key, (struct signer **)context);
+    struct sign_thread *thread = malloc(sizeof *thread);
+    if (thread == NULL)
+        return ERR_INTERNAL;
+    *thread = (struct sign_thread){arg, index};
+    *context = thread;
+    return OK;
 }
 
 static void sign_close(void *context)
 {
-    signer_close(context);
+    free(context);
 }
 
 static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
@@ -389,7 +404,7 @@ static enum err open_sign_lane(struct service *service)
     struct lane_config config = {
         .name = "sign",
         .first_guess_ns = SIGN_GUESS_NS,
-        .threads = service->config.cores,
+        .threads = service->config.sign_threads,
         .batch = 1,
         .capacity = LANE_CAPACITY,
         .flows = 1,

@@ -18,21 +18,21 @@ enum flow health_live(struct call *call)
     return FLOW_DONE;
 }
 
-static void answer_detail(struct call *call, bool database, bool draining)
+static void answer_detail(struct call *call, bool database, bool signer, bool draining)
 {
     char *body = malloc(256);
     if (body == NULL) {
         call->http->answer.status = 503;
         return;
     }
-    bool ready = database && !draining;
+    bool ready = database && signer && !draining;
     struct text t = text_on(body, 256);
     json_open(&t);
     json_str(&t, "status", ready ? "ready" : "not_ready");
     json_key(&t, "checks");
     json_open(&t);
     json_str(&t, "database", database ? "up" : "down");
-    json_str(&t, "signing_key", "active");
+    json_str(&t, "signing_key", signer ? "active" : "unavailable");
     json_bool(&t, "draining", draining);
     json_close(&t);
     json_close(&t);
@@ -43,10 +43,11 @@ static void answer_detail(struct call *call, bool database, bool draining)
 enum flow health_ready(struct call *call)
 {
     bool database = probe_ready(call->service->probe);
+    bool signer = service_can_sign(call->service);
     bool draining = atomic_load(&call->service->draining);
     if (call->operations)
-        answer_detail(call, database, draining);
-    else if (database && !draining)
+        answer_detail(call, database, signer, draining);
+    else if (database && signer && !draining)
         answer_status(call, 200, "{\"status\":\"ready\"}");
     else
         answer_status(call, 503, "{\"status\":\"not_ready\"}");

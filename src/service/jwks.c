@@ -1,7 +1,6 @@
 /* jwks.c: the public keys (RFC 7517). From memory: nothing that is down matters here. */
 #include <string.h>
 
-#include "auth/keyring.h"
 #include "service/call.h"
 
 /* If-None-Match: *, or a list of entity tags; weak comparison (RFC 9110 section 13.1.2). The tag is
@@ -15,7 +14,8 @@ static bool is_known(const struct call *call, const char *etag)
 enum flow jwks_start(struct call *call)
 {
     struct http_answer *a = &call->http->answer;
-    const struct keyring *ring = call->service->config.keyring;
+    call->signing = service_hold_signing(call->service); /* until the answer has been sent */
+    const struct keyring *ring = signing_ring(call->signing);
     const char *etag = keyring_jwks_etag(ring);
     http_add_header(call->http, "ETag", etag);
     http_add_header(call->http, "Cache-Control", "public, max-age=300");

@@ -252,7 +252,7 @@ enum flow login_rehash_end(struct call *call)
 
 /* ---- sign ---- */
 
-static enum err make_session(struct call *call, struct signer *signer)
+static enum err make_session(struct call *call, const struct sign_thread *thread)
 {
     struct login_call *login = &call->login;
     const struct service_config *config = &call->service->config;
@@ -262,13 +262,13 @@ static enum err make_session(struct call *call, struct signer *signer)
                                    .user_id = login->found.user_id,
                                    .session_id = login->session_id,
                                    .auth_time = clock_unix_ms() / MS_PER_SECOND};
-    return call_issue(call, signer, &claims);
+    return call_issue(call, thread, &claims);
 }
 
-enum flow login_sign(struct call *call, struct signer *signer)
+enum flow login_sign(struct call *call, const struct sign_thread *thread)
 {
     password_wipe(&call->login.password);
-    enum err e = make_session(call, signer);
+    enum err e = make_session(call, thread);
     if (e != OK) {
         answer_unsigned(call, "signing failed");
         return FLOW_DONE;

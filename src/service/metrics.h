@@ -26,6 +26,8 @@ enum metric_id {
     M_LANE_BUSY,
     M_LANE_WAIT,
     M_LANE_SHED,
+    M_SIGNER_RESTARTS,
+    M_FAULTY_SIGNATURES,
     M_CPU,
     M_RESIDENT,
     M_THREADS,

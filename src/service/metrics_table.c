@@ -108,10 +108,12 @@ static const char *http_label(const void *arg, unsigned series, unsigned label)
 
 static double read_up(void *arg, unsigned series)
 {
-    const struct service *service = ((struct service_metrics *)arg)->service;
+    const struct service_metrics *m = arg;
+    const struct service *service = m->service;
     if (series == 0)
         return store_is_up(service->config.store);
-    return probe_ready(service->probe) && !atomic_load(&service->draining);
+    return probe_ready(service->probe) && service_can_sign(m->service) &&
+           !atomic_load(&service->draining);
 }
 
 static struct lane_stats lane_of(void *arg, unsigned lane)
@@ -159,6 +161,18 @@ static double read_started(void *arg, unsigned series)
 {
     (void)series;
     return ((struct service_metrics *)arg)->started_s;
+}
+
+static double read_restarts(void *arg, unsigned series)
+{
+    (void)series;
+    return (double)atomic_load(&((struct service_metrics *)arg)->service->signer_restarts);
+}
+
+static double read_faulty(void *arg, unsigned series)
+{
+    (void)series;
+    return (double)atomic_load(&((struct service_metrics *)arg)->service->faulty_signatures);
 }
 
 static double read_one(void *arg, unsigned series)
@@ -267,6 +281,17 @@ const struct metric METRIC_TABLE[METRICS] = {
                      .labels = {"lane", "why"},
                      .value_of = shed_label,
                      .read = read_shed},
+    [M_SIGNER_RESTARTS] = {.name = "auth_signer_restarts_total",
+                           .help = "Signer processes that took the place of one that had died.",
+                           .kind = METRIC_COUNTER,
+                           .series = 1,
+                           .read = read_restarts},
+    [M_FAULTY_SIGNATURES] = {.name = "auth_signature_faults_total",
+                             .help = "Signatures that could not be made, or did not verify and were"
+                                     " thrown away.",
+                             .kind = METRIC_COUNTER,
+                             .series = 1,
+                             .read = read_faulty},
     [M_CPU] = {.name = "process_cpu_seconds_total",
                .help = "Processor time used.",
                .kind = METRIC_COUNTER,

@@ -184,7 +184,7 @@ static int64_t seconds_left(const struct call *call)
     return left > 0 ? left / MS_PER_SECOND : 0;
 }
 
-enum flow refresh_sign(struct call *call, struct signer *signer)
+enum flow refresh_sign(struct call *call, const struct sign_thread *thread)
 {
     struct refresh_call *r = &call->refresh;
     const struct service_config *config = &call->service->config;
@@ -193,7 +193,7 @@ enum flow refresh_sign(struct call *call, struct signer *signer)
                                    .user_id = call->user_id,
                                    .session_id = r->result.session.id,
                                    .auth_time = r->result.session.opened_at / MS_PER_SECOND};
-    enum err e = call_issue(call, signer, &claims);
+    enum err e = call_issue(call, thread, &claims);
     FAILPOINT("rotate.signed");
     if (e == OK)
         e = refresh_token_format(config->keys, &r->next, token);

@@ -23,9 +23,13 @@ static void cleanup_service(struct service **service)
 enum err service_open(const struct service_config *config, struct service **out)
 {
     struct service *service CLEANUP(cleanup_service) = calloc(1, sizeof *service);
-    if (service == NULL)
+    if (service == NULL) {
+        signing_release(config->signing);
         return ERR_INTERNAL;
+    }
     service->config = *config;
+    service->signing = config->signing;
+    pthread_mutex_init(&service->signing_lock, NULL);
     sem_init(&service->listening, 0, 0);
     pace_open(&service->pace);
     if (config->register_token->len > 0)
@@ -64,6 +68,8 @@ void service_close(struct service *service)
     metrics_close_service(service);
     pace_close(&service->pace);
     sem_destroy(&service->listening);
+    signing_release(service->signing);
+    pthread_mutex_destroy(&service->signing_lock);
     free(service);
 }
 

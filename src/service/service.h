@@ -12,6 +12,7 @@
 #include "auth/password.h"
 #include "auth/service_keys.h"
 #include "net/http.h"
+#include "service/signing.h"
 #include "store/store.h"
 
 enum delivery { DELIVER_BODY = 1, DELIVER_COOKIE = 2, DELIVER_BOTH = 3 };
@@ -39,8 +40,6 @@ struct service_config {
     struct service_settings settings;
     struct access_policy access;
     const struct password_policy *password; /* outlives the service, like all that follows */
-    const struct keyring *keyring;
-    const struct key_entry *signing_key; /* the active one */
     const struct service_keys *keys;
     const struct secret *register_token; /* len 0: registration is open */
     struct store *store;
@@ -49,6 +48,11 @@ struct service_config {
     unsigned db_threads;
     unsigned hash_permits; /* hashes in memory at once */
     unsigned cores;
+    unsigned sign_threads;   /* as many as each struct signing has links */
+    struct signing *signing; /* the first; service_open takes it, also on failure */
+    /* The signer of that generation has not answered; any thread may be told. */
+    void (*signer_stuck)(void *arg, unsigned generation);
+    void *signer_arg;
 };
 
 struct service;

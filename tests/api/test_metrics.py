@@ -52,6 +52,8 @@ LANES = ("db", "hash", "sign")
 LE = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
 OTHER_AT_START = {
     "auth_lockouts_total": [{}],
+    "auth_signer_restarts_total": [{}],
+    "auth_signature_faults_total": [{}],
     "auth_connections_refused_total": [{}],
     "auth_rate_limited_total": [{"scope": s} for s in ("ip", "email", "refresh", "register")],
     "auth_refresh_replay_total": [{"distance": d} for d in ("1", "2_5", "more")],

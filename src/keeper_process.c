@@ -1,0 +1,349 @@
+/*
+ * keeper_process.c: the process that starts the signer, and starts it again.
+ *
+ * One thread, no key, no network. It looks at KEYS_DIR now and then: when something there has
+ * changed, a new signer reads it, and only when that one works does it take the old one's place.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "keeper.h"
+
+#define LOOK_EVERY_NS (10 * NS_PER_SECOND)
+/* A signer that dies young is not started again at once: a while, and each time twice as long. */
+#define YOUNG_NS (10 * NS_PER_SECOND)
+#define WAIT_FIRST_NS (100 * NS_PER_MS)
+#define WAIT_MAX_NS (5 * NS_PER_SECOND)
+
+struct child {
+    pid_t pid; /* 0: none */
+    unsigned generation;
+    int status;
+    int links[KEEPER_LINKS_MAX]; /* the network process's ends, until it has them */
+    uint64_t started_ns;
+};
+
+struct state {
+    const struct keeper_config *config;
+    int control;
+    struct child signer; /* works */
+    struct child coming; /* loads */
+    unsigned generations;
+    bool again;    /* the keys have changed while one was loading */
+    bool confined; /* this process */
+    uint64_t seen; /* of the directory */
+    uint64_t look_at_ns;
+    uint64_t start_at_ns; /* 0: nothing to start */
+    uint64_t wait_ns;
+};
+
+/* ---- the directory ---- */
+
+static uint64_t mix(uint64_t hash, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+    return hash;
+}
+
+static uint64_t mix_stat(uint64_t hash, const struct stat *st)
+{
+    const int64_t facts[] = {(int64_t)st->st_ino, st->st_size,        st->st_mtim.tv_sec,
+                             st->st_mtim.tv_nsec, st->st_ctim.tv_sec, st->st_ctim.tv_nsec};
+    return mix(hash, facts, sizeof facts);
+}
+
+/* Something that is another whenever a file there was made, changed, renamed or removed. The order
+ * of the names does not matter. */
+static uint64_t look_at(const char *dir)
+{
+    DIR *d = opendir(dir);
+    uint64_t all = 0;
+    if (d == NULL)
+        return 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
+    for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
+        struct stat st;
+        if (strcmp(entry->d_name, "..") == 0 ||
+            fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        uint64_t name = mix(UINT64_C(0xcbf29ce484222325), entry->d_name, strlen(entry->d_name));
+        all += mix_stat(name, &st);
+    }
+    closedir(d);
+    return all;
+}
+
+static bool has_dir(const struct state *s)
+{
+    return s->config->source.private_fd < 0;
+}
+
+/* ---- children ---- */
+
+static void close_links(int *links, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (links[i] >= 0)
+            close(links[i]);
+        links[i] = -1;
+    }
+}
+
+static bool make_pairs(unsigned count, int *near, int *far)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+            close_links(near, i);
+            close_links(far, i);
+            return false;
+        }
+        near[i] = pair[0];
+        far[i] = pair[1];
+    }
+    return true;
+}
+
+static _Noreturn void be_signer(const struct state *s, pid_t parent, int status, const int *far,
+                                const int *near, bool may_generate)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
+        _exit(1);
+    /* Whoever has an end of its own links would keep it alive. */
+    for (unsigned i = 0; i < s->config->links; i++)
+        close(near[i]);
+    close(s->control);
+    signer_run(s->config, status, far, may_generate);
+}
+
+static void start_later(struct state *s)
+{
+    s->wait_ns = s->wait_ns == 0 ? WAIT_FIRST_NS : s->wait_ns * 2;
+    if (s->wait_ns > WAIT_MAX_NS)
+        s->wait_ns = WAIT_MAX_NS;
+    s->start_at_ns = clock_mono_ns() + s->wait_ns;
+}
+
+static void start(struct state *s, bool may_generate)
+{
+    struct child child = {.generation = ++s->generations, .started_ns = clock_mono_ns()};
+    int far[KEEPER_LINKS_MAX], status[2];
+    unsigned links = s->config->links;
+    s->start_at_ns = 0;
+    s->again = false;
+    if (has_dir(s))
+        s->seen = look_at(s->config->source.dir);
+    if (!make_pairs(1, &status[0], &status[1])) {
+        start_later(s);
+        return;
+    }
+    if (!make_pairs(links, child.links, far)) {
+        close_links(status, 2);
+        start_later(s);
+        return;
+    }
+    pid_t parent = getpid();
+    child.pid = fork();
+    if (child.pid == 0)
+        be_signer(s, parent, status[1], far, child.links, may_generate);
+    close(status[1]);
+    close_links(far, links);
+    child.status = status[0];
+    if (child.pid > 0) {
+        s->coming = child;
+        return;
+    }
+    close(child.status);
+    close_links(child.links, links);
+    start_later(s);
+}
+
+static void drop(struct state *s, struct child *child)
+{
+    if (child->pid > 0) {
+        kill(child->pid, SIGKILL);
+        close(child->status);
+        close_links(child->links, s->config->links);
+    }
+    *child = (struct child){0};
+}
+
+/* ---- news for the network process ---- */
+
+static void tell(const struct state *s, const struct keeper_message *m, size_t size, const int *fds,
+                 unsigned count)
+{
+    union {
+        char bytes[CMSG_SPACE(KEEPER_LINKS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control = {.bytes = {0}};
+    struct iovec piece = {(void *)(uintptr_t)m, size};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+    }
+    ssize_t n = 0;
+    do
+        n = sendmsg(s->control, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)size)
+        _exit(1); /* nobody is there any more */
+}
+
+/* The first signer has shown that the directory is there. */
+static void confine(struct state *s)
+{
+    if (s->confined)
+        return;
+    s->confined = true;
+    if (confine_keeper(s->config->confine, has_dir(s) ? s->config->source.dir : NULL) != OK)
+        _exit(1); /* the signer could, a moment ago */
+}
+
+static void came_up(struct state *s, struct keeper_message *m, size_t size)
+{
+    struct child before = s->signer;
+    confine(s);
+    s->signer = s->coming;
+    s->coming = (struct child){0};
+    m->generation = s->signer.generation;
+    tell(s, m, size, s->signer.links, s->config->links);
+    close_links(s->signer.links, s->config->links);
+    if (before.pid > 0)
+        close(before.status); /* it ends when the last of its links is closed */
+}
+
+/* What is loading has said how it went, or is gone without a word. */
+static void hear(struct state *s)
+{
+    struct keeper_message m;
+    ssize_t n = recv(s->coming.status, &m, sizeof m, 0);
+    if (n > (ssize_t)KEEPER_MESSAGE_BARE && m.event == KEEPER_UP) {
+        came_up(s, &m, (size_t)n);
+    } else {
+        static const struct keys_flaw silent = {"KEYS_DIR",
+                                                "the process that signs ended before it was ready"};
+        if (n != (ssize_t)KEEPER_MESSAGE_BARE)
+            keeper_message_flaw(&m, KEEPER_REFUSED, &silent);
+        tell(s, &m, KEEPER_MESSAGE_BARE, NULL, 0);
+        drop(s, &s->coming);
+        if (s->signer.pid == 0)
+            start_later(s);
+    }
+    if (s->again)
+        start(s, false);
+}
+
+static void lost(struct state *s)
+{
+    struct keeper_message m;
+    bool young = clock_mono_ns() - s->signer.started_ns < YOUNG_NS;
+    keeper_message_flaw(&m, KEEPER_DOWN, NULL);
+    m.generation = s->signer.generation;
+    drop(s, &s->signer);
+    tell(s, &m, KEEPER_MESSAGE_BARE, NULL, 0);
+    if (!young)
+        s->wait_ns = 0;
+    if (s->coming.pid > 0)
+        return;
+    if (young && s->generations > 1)
+        start_later(s);
+    else
+        start(s, false);
+}
+
+/* ---- the loop ---- */
+
+static void reload(struct state *s)
+{
+    if (s->coming.pid > 0)
+        s->again = true;
+    else
+        start(s, false);
+}
+
+static void replace(struct state *s, struct child *child, bool may_generate)
+{
+    drop(s, child);
+    if (s->coming.pid == 0)
+        start(s, may_generate);
+}
+
+static void obey(struct state *s)
+{
+    struct keeper_order order;
+    ssize_t n = recv(s->control, &order, sizeof order, 0);
+    if (n != sizeof order) { /* the network process has ended: so does all of this */
+        drop(s, &s->coming);
+        drop(s, &s->signer);
+        _exit(0);
+    }
+    if (order.request == KEEPER_RELOAD && has_dir(s))
+        reload(s);
+    else if (order.request == KEEPER_GENERATE && s->signer.pid == 0)
+        replace(s, &s->coming, true);
+    else if (order.request == KEEPER_REPLACE && s->signer.generation == order.generation)
+        replace(s, &s->signer, false);
+}
+
+static void on_time(struct state *s)
+{
+    uint64_t now = clock_mono_ns();
+    if (s->start_at_ns != 0 && now >= s->start_at_ns && s->coming.pid == 0)
+        start(s, false);
+    if (now < s->look_at_ns)
+        return;
+    s->look_at_ns = now + LOOK_EVERY_NS;
+    if (has_dir(s) && look_at(s->config->source.dir) != s->seen)
+        reload(s);
+}
+
+static int until_next(const struct state *s)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t next = s->look_at_ns;
+    if (s->start_at_ns != 0 && s->start_at_ns < next)
+        next = s->start_at_ns;
+    return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
+}
+
+_Noreturn void keeper_run(int control, const struct keeper_config *config)
+{
+    struct state s = {.config = config, .control = control};
+    prctl(PR_SET_NAME, "ww-keeper", 0, 0, 0);
+    s.look_at_ns = clock_mono_ns() + LOOK_EVERY_NS;
+    start(&s, false);
+    for (;;) {
+        struct pollfd on[] = {{control, POLLIN, 0},
+                              {s.coming.pid > 0 ? s.coming.status : -1, POLLIN, 0},
+                              {s.signer.pid > 0 ? s.signer.status : -1, POLLIN, 0}};
+        (void)poll(on, 3, until_next(&s));
+        if (on[0].revents != 0)
+            obey(&s);
+        else if (on[1].revents != 0)
+            hear(&s);
+        else if (on[2].revents != 0)
+            lost(&s);
+        on_time(&s);
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            continue;
+    }
+}

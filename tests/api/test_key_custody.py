@@ -1,0 +1,346 @@
+"""The signing key is in a process of its own; what happens when that dies, hangs, or gets new keys.
+
+The scans of memory need root: no process of the service may be looked into by anybody else.
+"""
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import keys
+from harness.checks import assert_problem
+from harness.client import Client
+from harness.fixtures import ServerFactory
+from harness.keys import RsaKey
+from harness.processes import (
+    is_root,
+    keeper_of,
+    memory,
+    signer_of,
+    signers_of,
+    status,
+)
+from harness.server import Server, run_command
+from harness.settings import fault_binary, slowness
+
+needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
+
+
+def eventually(true: Callable[[], object], what: str, seconds: float = 8) -> None:
+    deadline = time.monotonic() + seconds * slowness()
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def metric(server: Server, name: str) -> float:
+    for line in server.ops("/metrics").text.splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise AssertionError(f"no {name}")
+
+
+def key_needles(key: RsaKey) -> dict[str, bytes]:
+    """The private numbers as a memory holds them: little-endian words, or big-endian bytes."""
+    numbers = key.private.private_numbers()
+    found = {}
+    for name, value in (("p", numbers.p), ("q", numbers.q), ("d", numbers.d),
+                        ("dp", numbers.dmp1), ("dq", numbers.dmq1)):
+        raw = value.to_bytes((value.bit_length() + 7) // 8, "little")
+        found[name] = raw[16:80]
+        found[name + " big-endian"] = raw[::-1][16:80]
+    for number, line in enumerate(key.pem.splitlines()[1:-1]):
+        found[f"PEM line {number}"] = line.encode()[:48]
+    return {name: needle for name, needle in found.items() if len(needle) >= 40}
+
+
+def found_in(haystack: bytes, needles: dict[str, bytes]) -> list[str]:
+    return [name for name, needle in needles.items() if needle in haystack]
+
+
+def work_a_little(client: Client) -> None:
+    for _ in range(3):
+        tokens = client.new_session()
+        for _ in range(5):
+            tokens = client.rotate(tokens.refresh)
+
+
+# Where the key is
+
+
+def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> None:
+    """Network, keeper, signer: no new privileges, seccomp on every thread, no core dumps."""
+    server = make_sqlite_server()
+    server.wait_log("service.started")
+    for pid in (server.process.pid, keeper_of(server), signer_of(server)):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            lines = status(int(thread.name))
+            assert lines["NoNewPrivs"] == "1", lines["Name"]
+            assert lines["Seccomp"] == "2", lines["Name"]
+        limits = Path(f"/proc/{pid}/limits").read_text() if is_root() else ""
+        if is_root():
+            assert "Max core file size        0                    0" in limits
+            assert os.stat(f"/proc/{pid}/maps").st_uid == 0
+
+
+@needs_root
+@pytest.mark.parametrize("escaped", [False, True])
+def test_private_key_is_in_the_signer_alone(make_server: ServerFactory, escaped: bool) -> None:
+    """After work: no factor, exponent or line of the PEM in the network process or the keeper, in
+    their environment or on a command line. The signer is the control: there the scan finds it."""
+    key = keys.new_key()
+    pem = key.pem.replace("\n", "\\n") if escaped else key.pem
+    server = make_server(JWT_PRIVATE_KEY_PEM=pem)
+    with server.client() as client:
+        work_a_little(client)
+    needles = key_needles(key)
+    assert {"p", "q"} <= set(found_in(memory(signer_of(server)), needles))
+    for pid in (server.process.pid, keeper_of(server)):
+        assert found_in(memory(pid), needles) == [], status(pid)["Name"]
+    for pid in (server.process.pid, keeper_of(server), signer_of(server)):
+        for name in ("environ", "cmdline"):
+            assert found_in(Path(f"/proc/{pid}/{name}").read_bytes(), needles) == []
+
+
+@needs_root
+def test_private_key_of_a_directory_is_in_the_signer_alone(
+    make_sqlite_server: ServerFactory, tmp_path: Path
+) -> None:
+    """The same from KEYS_DIR, also when the directory lies beside the database."""
+    key = keys.new_key()
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder_with(tmp_path, key)))
+    with server.client() as client:
+        work_a_little(client)
+    needles = key_needles(key)
+    assert {"p", "q"} <= set(found_in(memory(signer_of(server)), needles))
+    assert found_in(memory(server.process.pid), needles) == []
+
+
+def test_key_from_a_file_is_opened_by_the_signer(
+    make_sqlite_server: ServerFactory, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(keys.signing_key().pem)
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, JWT_PRIVATE_KEY_PEM_FILE=str(path))
+    path.unlink()  # what has been opened once is enough for every later signer
+    os.kill(signer_of(server), signal.SIGKILL)
+    server.wait_log("signer.started")
+    with server.client() as client:
+        work_a_little(client)
+
+
+def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+    """The network process has sockets, its database and itself open; no memory file, no PEM."""
+    if not is_root():
+        pytest.skip("takes root")
+    server = make_sqlite_server()
+    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        target = os.readlink(link)
+        assert "memfd" not in target and ".pem" not in target, target
+
+
+# When the signer dies or hangs
+
+
+def test_signer_killed_under_load(make_server: ServerFactory) -> None:
+    """Each refresh is answered 200 or 503, never 401 and never late; all chains live on; the next
+    signer is there by itself, and log and counter tell."""
+    server = make_server(REFRESH_LEEWAY_SECONDS="60")
+    codes: list[int] = []
+    ready, stop = threading.Barrier(5), threading.Event()
+
+    def refresh_on_and_on() -> None:
+        with server.client() as client:
+            token = client.new_session().refresh
+            ready.wait()
+            while not stop.is_set():
+                began = time.monotonic()
+                answer = client.refresh(token)
+                assert time.monotonic() - began < 5 * slowness()
+                codes.append(answer.status_code)
+                if answer.status_code == 200:
+                    token = answer.json()["refresh_token"]
+            client.rotate(token)
+
+    threads = [threading.Thread(target=refresh_on_and_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    for kills in range(1, 4):
+        eventually(lambda: signers_of(server), "no signer")
+        os.kill(signer_of(server), signal.SIGKILL)
+        server.wait_log("signer.died", kills)
+        server.wait_log("signer.started", kills)
+        time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(codes) <= {200, 503}, set(codes)
+    assert codes.count(200) > 20
+    assert metric(server, "auth_signer_restarts_total") == 3
+    assert server.is_ready()
+
+
+def test_without_a_signer_not_ready_and_503(make_sqlite_server: ServerFactory) -> None:
+    """While none can be started (its keys are gone): readiness says so, login and refresh are 503
+    with Retry-After and change nothing; JWKS and sessions go on. Then it heals by itself."""
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=None)
+    folder = server.storage.data_dir / "keys"
+    [file] = folder.glob("*.pem")
+    with server.client() as client:
+        account = client.new_account()
+        tokens = client.sign_in(account)
+        content = file.read_bytes()
+        file.unlink()
+        time.sleep(0.1)
+        os.kill(signer_of(server), signal.SIGKILL)
+        eventually(lambda: not server.is_ready(), "still ready")
+        assert server.ops("/api/ready").json()["checks"]["signing_key"] == "unavailable"
+        before = server.db.session(tokens.session_id)["generation"]
+        for answer in (client.login(account), client.refresh(tokens.refresh)):
+            assert_problem(answer, 503, "unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+        assert server.db.session(tokens.session_id)["generation"] == before
+        assert client.get("/.well-known/jwks.json").status_code == 200
+        assert client.sessions(tokens.access).status_code == 200
+        file.write_bytes(content)
+        file.chmod(0o600)
+        eventually(server.is_ready, "not ready again", 20)
+        client.rotate(tokens.refresh)
+
+
+def test_signer_that_hangs_is_replaced(make_sqlite_server: ServerFactory) -> None:
+    """Stopped, not dead: the request is 503 within seconds, and another signer takes its place."""
+    server = make_sqlite_server(REFRESH_LEEWAY_SECONDS="60")
+    with server.client() as client:
+        tokens = client.new_session()
+        hung = signer_of(server)
+        os.kill(hung, signal.SIGSTOP)
+        began = time.monotonic()
+        assert_problem(client.refresh(tokens.refresh), 503, "unavailable")
+        assert time.monotonic() - began < 4 * slowness()
+        server.wait_log("signer.started")
+        eventually(lambda: signers_of(server) not in ([], [hung]), "no other signer")
+        client.rotate(tokens.refresh)
+
+
+def test_nothing_outlives_the_service(make_sqlite_server: ServerFactory) -> None:
+    """Killed or stopped, its keeper and signer end with it."""
+    server = make_sqlite_server()
+    for end in (server.kill, server.stop):
+        pids = [keeper_of(server), signer_of(server)]
+        end()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids),
+                   "a process is left")
+        server.start()
+
+
+def test_without_a_keeper_the_service_ends(make_sqlite_server: ServerFactory) -> None:
+    """Nothing could sign for good: it says so and ends, for a supervisor to start it afresh."""
+    server = make_sqlite_server()
+    os.kill(keeper_of(server), signal.SIGKILL)
+    assert server.process.wait(timeout=10 * slowness()) == 1
+    server._process = None
+    assert server.log_lines("signer.lost")
+
+
+def test_faulty_signature_never_leaves(make_sqlite_server: ServerFactory) -> None:
+    """A bit flips in the arithmetic (a build with failure points): 503, counted, no token."""
+    server = make_sqlite_server(binary=fault_binary(), WATCHWORD_WITHOUT="sound arithmetic")
+    with server.client() as client:
+        account = client.new_account()
+        for _ in range(5):
+            answer = client.login(account)
+            assert_problem(answer, 503, "unavailable")
+            assert "access_token" not in answer.text
+    assert metric(server, "auth_signature_faults_total") == 5
+
+
+# When the keys change
+
+
+def folder_with(tmp_path: Path, key: RsaKey, name: str = "a.pem") -> Path:
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for file in folder.glob("*"):
+        file.unlink()
+    file = folder / name
+    file.touch(mode=0o600)
+    file.write_text(key.pem)
+    return folder
+
+
+def kids_of(client: Client) -> set[str]:
+    return {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
+
+
+@pytest.mark.parametrize("how", ["hangup", "by itself"])
+def test_changed_keys_are_taken_up(
+    make_sqlite_server: ServerFactory, tmp_path: Path, how: str
+) -> None:
+    """On SIGHUP, or by itself within half a minute; no request fails while they change."""
+    old, new = keys.new_key(), keys.new_key()
+    folder = folder_with(tmp_path, old)
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    with server.client() as client:
+        tokens = client.new_session()
+        assert kids_of(client) == {old.thumbprint}
+        folder_with(tmp_path, new, "b.pem")
+        if how == "hangup":
+            server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while kids_of(client) != {new.thumbprint}:
+            assert time.monotonic() < deadline
+            tokens = client.rotate(tokens.refresh)
+        tokens = client.rotate(tokens.refresh)
+        assert keys.read_header(tokens.access)["kid"] == new.thumbprint
+    eventually(lambda: len(signers_of(server)) == 1, "the old signer is still there")
+    assert server.log_lines("signer.died") == []
+    assert metric(server, "auth_signer_restarts_total") == 0
+
+
+def test_flawed_keys_change_nothing(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+    """The line names the file; the old key goes on signing, also with a mended directory later."""
+    old = keys.new_key()
+    folder = folder_with(tmp_path, old)
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    with server.client() as client:
+        (folder / "a.pem").write_text("no key")
+        server.process.send_signal(signal.SIGHUP)
+        [line] = server.wait_log("signer.keys_refused")
+        assert "a.pem" in line["detail"]
+        work_a_little(client)
+        assert kids_of(client) == {old.thumbprint}
+        new = keys.new_key()
+        folder_with(tmp_path, new)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: kids_of(client) == {new.thumbprint}, "not mended")
+
+
+# SANDBOX
+
+
+def test_sandbox_off_is_said(make_sqlite_server: ServerFactory) -> None:
+    server = make_sqlite_server(SANDBOX="off")
+    assert status(server.process.pid)["Seccomp"] == "0"
+    with server.client() as client:
+        work_a_little(client)
+
+
+def test_sandbox_required_works_here(make_server: ServerFactory) -> None:
+    """The whole of it, on this kernel, on both stores."""
+    server = make_server(SANDBOX="require")
+    with server.client() as client:
+        work_a_little(client)
+    assert server.log_lines("sandbox.incomplete") == []
+
+
+def test_sandbox_of_another_kind_is_refused() -> None:
+    done = run_command(["check"], {"SANDBOX": "maybe"})
+    assert done.code == 1 and "SANDBOX must be one of: auto, require, off" in done.err

@@ -278,10 +278,8 @@ static void private_key(struct config *c)
     if (in_environment && c->jwt_key_file != NULL)
         config_problem(c, "JWT_PRIVATE_KEY_PEM",
                        "is given together with JWT_PRIVATE_KEY_PEM_FILE; give one");
-    if (in_environment) {
+    if (in_environment)
         secret_wipe(v, strlen(v));
-        v[0] = '-'; /* still given, for whoever asks again */
-    }
 }
 
 static void read_keys(struct config *c)

@@ -27,6 +27,7 @@ static const char *const RESOLVER_PATHS[] = {
     "/usr/lib64",
     "/usr/share/zoneinfo",
     "/usr/share/ca-certificates",
+    "/sys/devices/system/cpu",
     "/lib",
     "/lib64",
 };
@@ -136,6 +137,7 @@ static const struct seccomp_rule KEEPER_CALLS[] = {
     MEMORY_CALLS,
     THREAD_CALLS,
     ALWAYS(mlock),
+    ALWAYS(mlock2),
     ALWAYS(munlock),
     ALWAYS(mlockall),
     /* files */
@@ -215,6 +217,7 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     MEMORY_CALLS,
     THREAD_CALLS,
     ALWAYS(mlock),
+    ALWAYS(mlock2),
     ALWAYS(munlock),
     ALWAYS(msync),
     /* waiting */

@@ -21,8 +21,9 @@ struct keys_source {
     const char *dir;
 };
 
-/* Takes JWT_PRIVATE_KEY_PEM out of the environment, where a mark remains. -1 if it is not there; if
- * it cannot be moved the process ends, for it could not be kept. Before other threads run. */
+/* Takes JWT_PRIVATE_KEY_PEM out of the environment, where a mark remains for config_read. -1 if it
+ * is not there; if it cannot be moved the process ends, for it could not be kept. Before other
+ * threads run. */
 int keys_source_take(void);
 
 /* Sets private_fd and private_setting: taken is what keys_source_take gave, file the path of

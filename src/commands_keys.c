@@ -55,11 +55,27 @@ static void audit(const struct keys_operation *k, const char *event, const char 
     struct log_line line;
     bool emergency = given(k, OPTION_EMERGENCY) || strcmp(k->command, "revoke") == 0;
     log_begin(&line, emergency ? LOG_WARN : LOG_INFO, event, message);
+    log_str(&line, "trace_id", k->op.trace_id);
     log_str(&line, "kid", kid);
     if (emergency)
         log_str(&line, "emergency", "true");
     log_i64(&line, "operator_uid", (int64_t)getuid());
     log_end(&line);
+}
+
+/* The keys are not in the database, so their events cannot be in one transaction with them. A
+ * change that has been made does not fail for want of its event. */
+static void tell(struct keys_operation *k, enum event_kind kind, const char *kid, const char *state)
+{
+    if (k->op.config.events == 0)
+        return;
+    bool told = operator_open_database(&k->op);
+    enum err e = told ? store_tell_key(k->op.conn, kind, kid, state) : OK;
+    if (e != OK)
+        told = operator_failed(&k->op, e) == 0;
+    if (!told)
+        fprintf(stderr, "watchword: keys %s: done, but its event could not be written\n",
+                k->command);
 }
 
 /* The one answer of a change. state: what the key is now, or "gone", or "unpublished". */
@@ -212,6 +228,7 @@ static int publish(struct keys_operation *k)
     if (keys_change_commit(&k->change, &flaw) != OK)
         return flawed(&flaw);
     audit(k, "auth.key_published", "a signing key is published; it does not sign yet", kid);
+    tell(k, EVENT_KEY_ROTATED, kid, "next");
     return answer(k, kid, "next", true);
 }
 
@@ -228,6 +245,7 @@ static int activate(struct keys_operation *k)
     if (keys_change_commit(&k->change, &flaw) != OK)
         return flawed(&flaw);
     audit(k, "auth.key_activated", "a signing key signs from now on", kid);
+    tell(k, EVENT_KEY_ROTATED, kid, "active");
     return answer(k, kid, "active", true);
 }
 
@@ -247,6 +265,7 @@ static int retire(struct keys_operation *k)
             return flawed(&flaw);
     }
     audit(k, "auth.key_retired", "a signing key is gone", kid);
+    tell(k, EVENT_KEY_ROTATED, kid, "gone");
     return answer(k, kid, "gone", true);
 }
 
@@ -303,9 +322,12 @@ static int revoke_one(struct keys_operation *k)
             return why.what != NULL ? refused(k, "keys revoke", &why) : flawed(&flaw);
         audit(k, "auth.key_revoked", "a signing key is revoked: what it signed is worth nothing",
               kid);
-        if (was_active)
-            audit(k, "auth.key_activated", "a signing key signs from now on",
-                  key_set_active(&k->change.set)->kid);
+        tell(k, EVENT_KEY_REVOKED, kid, "revoked");
+        if (was_active) {
+            const char *successor = key_set_active(&k->change.set)->kid;
+            audit(k, "auth.key_activated", "a signing key signs from now on", successor);
+            tell(k, EVENT_KEY_ROTATED, successor, "active");
+        }
     }
     if (given(k, OPTION_SESSIONS) && !end_sessions(k)) {
         fprintf(stderr,
@@ -396,6 +418,10 @@ static int run(const struct keys_command *command, int argc, char **argv)
     config_read(&k.op.config);
     if (!configuration_ok(&k) || !confirmed(command, &k))
         return 1;
+    if (operator_begin_trace(&k.op) != OK) {
+        fprintf(stderr, "watchword: no random numbers\n");
+        return 1;
+    }
     k.policy = (struct key_policy){.access_ttl_s = (int64_t)k.op.config.access_ttl_minutes * 60};
     k.now = clock_unix_ms() / MS_PER_SECOND;
     if (command->run == generate && file_make_dir(k.op.config.keys_dir) != OK) {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
+#include "base/random.h"
 #include "commands.h"
 
 /* An operator can wait where a request cannot. */
@@ -51,11 +53,12 @@ void operator_sign(struct log_line *line)
     log_i64(line, "operator_uid", (int64_t)getuid());
 }
 
-void operator_audit(struct log_line *line, const char *event, const char *message,
-                    const struct uuid *tenant_id, const struct uuid *user_id)
+void operator_audit(const struct operation *op, struct log_line *line, const char *event,
+                    const char *message, const struct uuid *tenant_id, const struct uuid *user_id)
 {
     char s[UUID_LEN + 1];
     log_begin(line, LOG_INFO, event, message);
+    log_str(line, "trace_id", op->trace_id);
     uuid_format(tenant_id, s);
     log_str(line, "tenant_id", s);
     if (user_id != NULL) {
@@ -70,7 +73,9 @@ void operator_audit(struct log_line *line, const char *event, const char *messag
 /* Only what concerns these commands has to be right. */
 static bool concerns(const char *name, enum operator_needs needs)
 {
-    static const char *const always[] = {"ENV", "DATA_DIR", "DATABASE_URL", "DATABASE_URL_FILE"};
+    static const char *const always[] = {
+        "ENV",      "DATA_DIR",      "DATABASE_URL",  "DATABASE_URL_FILE",
+        "NATS_URL", "NATS_URL_FILE", "EVENTS_EXCLUDE"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         if (strcmp(name, always[i]) == 0)
             return true;
@@ -112,12 +117,27 @@ static bool version_ok(const struct operation *op)
     return false;
 }
 
+enum err operator_begin_trace(struct operation *op)
+{
+    uint8_t id[16];
+    if (op->trace_id[0] != '\0')
+        return OK;
+    TRY(random_bytes(id, sizeof id));
+    hex_encode(id, sizeof id, op->trace_id);
+    return OK;
+}
+
 bool operator_open_database(struct operation *op)
 {
+    if (op->conn != NULL)
+        return true;
+    store_close(op->store); /* of a first try that failed */
+    op->store = NULL;
     unsigned timeout =
         op->config.db_timeout_ms > TIMEOUT_MS ? op->config.db_timeout_ms : TIMEOUT_MS;
     const struct store_config config = {.url = (const char *)op->config.database_url.data,
-                                        .timeout_ms = timeout};
+                                        .timeout_ms = timeout,
+                                        .events = op->config.events};
     if (store_open(&config, &op->store) != OK) {
         fprintf(stderr, "watchword: DATABASE_URL must begin with sqlite:, postgres:// or "
                         "postgresql://\n");
@@ -126,7 +146,12 @@ bool operator_open_database(struct operation *op)
     if (!version_ok(op))
         return false;
     enum err e = store_conn_open(op->store, &op->conn);
-    return e == OK || operator_failed(op, e) == 0;
+    if (e == OK)
+        e = operator_begin_trace(op);
+    if (e != OK)
+        return operator_failed(op, e) == 0;
+    store_conn_trace(op->conn, op->trace_id);
+    return true;
 }
 
 void operator_close(struct operation *op)

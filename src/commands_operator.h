@@ -19,6 +19,7 @@ struct operation {
     struct boot boot; /* keys, if the command asked for them */
     struct store *store;
     struct store_conn *conn;
+    char trace_id[33];                     /* of the audit line and the events */
     struct store_user user;                /* if the command names one */
     uint8_t identity[IDENTITY_DIGEST_LEN]; /* with keys: the user's */
 };
@@ -39,16 +40,21 @@ struct operator_command {
 int operator_main(const char *group, const struct operator_command *commands, size_t n, int argc,
                   char **argv);
 
-/* Opens op->store and op->conn, if the database is at this program's version; says why not. */
+/* What an operator does can be followed like a request: sets op->trace_id. */
+MUST_USE enum err operator_begin_trace(struct operation *op);
+
+/* Opens op->store and op->conn, if the database is at this program's version; says why not. Begins
+ * the trace. Fine if it is open. */
 MUST_USE bool operator_open_database(struct operation *op);
 void operator_close(struct operation *op);
 
 /* Says why the database failed; gives exit code 1. */
 int operator_failed(const struct operation *op, enum err e);
 
-/* The audit line: tenant, user (unless NULL), who asked. Others may be added before log_end. */
-void operator_audit(struct log_line *line, const char *event, const char *message,
-                    const struct uuid *tenant_id, const struct uuid *user_id);
+/* The audit line: trace id, tenant, user (unless NULL), who asked. Others may be added before
+ * log_end. */
+void operator_audit(const struct operation *op, struct log_line *line, const char *event,
+                    const char *message, const struct uuid *tenant_id, const struct uuid *user_id);
 /* Who asked, for an audit line that is about more than one user. */
 void operator_sign(struct log_line *line);
 

@@ -84,7 +84,7 @@ static void audit_revoked(const struct operation *op, const struct store_revoked
     struct log_line line;
     char id[UUID_LEN + 1];
     uuid_format(&op->options.session, id);
-    operator_audit(&line, "operator.session_revoked", "an operator ended a session",
+    operator_audit(op, &line, "operator.session_revoked", "an operator ended a session",
                    &revoked->tenant_id, &revoked->user_id);
     log_str(&line, "session_id", id);
     log_str(&line, "result", revoked->changed ? "changed" : "unchanged");
@@ -134,8 +134,9 @@ static int revoke_all(struct operation *op)
         store_end_sessions(op->conn, &op->user.tenant_id, &op->user.user_id, "operator", &ended);
     if (e != OK)
         return operator_failed(op, e);
-    operator_audit(&line, "operator.sessions_revoked", "an operator ended all sessions of a user",
-                   &op->user.tenant_id, &op->user.user_id);
+    operator_audit(op, &line, "operator.sessions_revoked",
+                   "an operator ended all sessions of a user", &op->user.tenant_id,
+                   &op->user.user_id);
     log_i64(&line, "sessions_ended", (int64_t)ended);
     log_end(&line);
     if (!operator_json(op)) {

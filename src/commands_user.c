@@ -151,7 +151,7 @@ static void audit(const struct operation *op, const char *event, const char *mes
                   const struct done *done)
 {
     struct log_line line;
-    operator_audit(&line, event, message, &op->user.tenant_id, &op->user.user_id);
+    operator_audit(op, &line, event, message, &op->user.tenant_id, &op->user.user_id);
     log_str(&line, "result", done->changed ? "changed" : "unchanged");
     if (done->ended >= 0)
         log_i64(&line, "sessions_ended", done->ended);
@@ -208,7 +208,7 @@ static void audit_deletion(const struct operation *op, uint64_t ended)
     struct log_line line;
     char tag[IDENTITY_TAG_LEN + 1];
     identity_tag(op->identity, tag);
-    operator_audit(&line, "operator.user_deleted", "an operator deleted an account",
+    operator_audit(op, &line, "operator.user_deleted", "an operator deleted an account",
                    &op->user.tenant_id, NULL);
     log_str(&line, "identity", tag);
     log_i64(&line, "sessions_ended", (int64_t)ended);

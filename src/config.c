@@ -10,6 +10,7 @@
 #include "base/encode.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "net/nats.h"
 
 extern char **environ;
 
@@ -165,10 +166,6 @@ static void read_environment(struct config *c)
     c->confine = (enum confine_mode)choice(c, "SANDBOX", modes, CONFINE_AUTO);
     c->log_level = (enum log_level)choice(c, "LOG_LEVEL", levels, LOG_INFO);
     path(c, "DATA_DIR", "./watchword-data", c->data_dir);
-    if (value_of("NATS_URL") != NULL || value_of("NATS_URL_FILE") != NULL)
-        config_problem(c, "NATS_URL", "is set, but this version sends no events yet");
-    if (value_of("EVENTS_EXCLUDE") != NULL)
-        config_problem(c, "EVENTS_EXCLUDE", "is set, but this version sends no events yet");
     for (char **e = environ; *e != NULL; e++) {
         if (strncmp(*e, "WATCHWORD_", 10) != 0)
             continue;
@@ -204,6 +201,40 @@ static void read_database(struct config *c)
     store_close(store);
     c->db_connections = small(c, "DB_POOL_SIZE", 8, 1, 128);
     c->db_timeout_ms = small(c, "DB_TIMEOUT_MS", 2000, 100, 60000);
+}
+
+/* The kinds that a list of subjects leaves. */
+static unsigned read_excluded(struct config *c, const char *list)
+{
+    unsigned kinds = EVENTS_ALL;
+    while (list != NULL) {
+        enum event_kind kind = EVENT_KINDS;
+        size_t len = strcspn(list, ",");
+        if (store_event_find(list, len, &kind) != OK) {
+            config_problem(c, "EVENTS_EXCLUDE", "must be a list of subjects; %.*s is none",
+                           len < 64 ? (int)len : 64, list);
+            break;
+        }
+        kinds &= ~EVENT_BIT(kind);
+        list = list[len] != '\0' ? list + len + 1 : NULL;
+    }
+    return kinds;
+}
+
+static void read_events(struct config *c)
+{
+    secret(c, "NATS_URL", "NATS_URL_FILE", &c->nats_url);
+    unsigned kinds = read_excluded(c, value_of("EVENTS_EXCLUDE"));
+    c->events_backlog_max = number(c, "EVENTS_BACKLOG_MAX", 1000000, 100, 1000000000);
+    if (c->nats_url.len == 0)
+        return;
+    c->events = kinds;
+    const char *flaw = nats_url_flaw((const char *)c->nats_url.data);
+    const char *why = NULL;
+    if (flaw != NULL) /* which may not repeat the value: it can hold a password */
+        config_problem(c, "NATS_URL", "%s", flaw);
+    else if (nats_load(&why) != OK)
+        config_problem(c, "NATS_URL", "cannot be used here: %s", why);
 }
 
 /* scheme://host[:port], nothing after it; or *. */
@@ -452,6 +483,7 @@ void config_read(struct config *config)
     *config = (struct config){0};
     read_environment(config);
     read_database(config);
+    read_events(config);
     read_listeners(config);
     read_keys(config);
     read_secrets(config);
@@ -483,6 +515,7 @@ void config_wipe_secrets(void)
 void config_close(struct config *config)
 {
     secret_close(&config->database_url);
+    secret_close(&config->nats_url);
     secret_close(&config->jwt_previous_key);
     secret_close(&config->service_secret);
     secret_close(&config->service_secret_previous);

@@ -37,6 +37,10 @@ struct config {
     unsigned db_connections;
     unsigned db_timeout_ms;
 
+    struct secret nats_url; /* len 0: no events */
+    unsigned events;        /* EVENT_BIT of each kind that is told; 0 without NATS_URL */
+    uint64_t events_backlog_max;
+
     const char *host, *ops_host;
     unsigned port, ops_port;
     struct ip_networks trusted_proxies;

@@ -1,4 +1,5 @@
 /* main.c: which command was asked for. */
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,6 +59,9 @@ static const struct {
 int main(int argc, char **argv)
 {
     umask(077); /* databases, keys, secrets: nobody else's */
+    /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
+     */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     if (argc < 2)
         return command_serve(0, NULL);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)

@@ -131,6 +131,8 @@ static enum err start_service(const struct config *config, const struct boot *bo
         .keys = boot->keys,
         .register_token = &config->register_token,
         .store = r->store,
+        .nats_url = config->nats_url.len > 0 ? (const char *)config->nats_url.data : NULL,
+        .events_backlog_max = config->events_backlog_max,
         .cors_origins = config->cors_origins,
         .metrics_public = config->metrics_public,
         .db_threads = config->db_connections,
@@ -281,7 +283,8 @@ static enum err confine_and_start(const struct config *config, const struct boot
 static enum err start(struct config *config, struct boot *boot, struct running *r)
 {
     const struct store_config store_config = {.url = (const char *)config->database_url.data,
-                                              .timeout_ms = config->db_timeout_ms};
+                                              .timeout_ms = config->db_timeout_ms,
+                                              .events = config->events};
     if (config->problem_count == 0 && store_open(&store_config, &r->store) != OK)
         return ERR_INTERNAL; /* its URL has been looked at already */
     if (config->problem_count == 0)

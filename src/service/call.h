@@ -23,6 +23,7 @@
 #include "service/outcome.h"
 #include "service/pace.h"
 #include "service/refunds.h"
+#include "service/relay.h"
 #include "service/service.h"
 
 struct call;
@@ -167,6 +168,7 @@ struct service {
     struct limiter *limiter;
     struct probe *probe;
     struct refunds *refunds;
+    struct relay *relay; /* NULL: no events */
     struct pace pace;
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */

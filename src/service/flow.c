@@ -333,6 +333,8 @@ static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
         else
             db_done(flow_call(jobs[i]));
     }
+    if (e == OK)
+        relay_wake(service->relay);
     if (!store_is_up(service->config.store))
         probe_doubt(service->probe);
 }

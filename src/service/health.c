@@ -18,8 +18,11 @@ enum flow health_live(struct call *call)
     return FLOW_DONE;
 }
 
+/* NATS away degrades, and no more. */
 static void answer_detail(struct call *call, bool database, bool signer, bool draining)
 {
+    const struct relay *relay = call->service->relay;
+    bool events = relay == NULL || relay_is_connected(relay);
     char *body = malloc(256);
     if (body == NULL) {
         call->http->answer.status = 503;
@@ -28,11 +31,12 @@ static void answer_detail(struct call *call, bool database, bool signer, bool dr
     bool ready = database && signer && !draining;
     struct text t = text_on(body, 256);
     json_open(&t);
-    json_str(&t, "status", ready ? "ready" : "not_ready");
+    json_str(&t, "status", !ready ? "not_ready" : events ? "ready" : "degraded");
     json_key(&t, "checks");
     json_open(&t);
     json_str(&t, "database", database ? "up" : "down");
     json_str(&t, "signing_key", signer ? "active" : "unavailable");
+    json_str(&t, "nats", relay == NULL ? "off" : events ? "up" : "down");
     json_bool(&t, "draining", draining);
     json_close(&t);
     json_close(&t);

@@ -56,7 +56,7 @@ USE_CASE_LABEL(logout_label, 3)
 
 static const char *const SCOPE_NAMES[] = {"ip", "email", "refresh", "register"};
 static const char *const DISTANCES[] = {"1", "2_5", "more"};
-static const char *const DEPENDENCIES[] = {"db", "ready"};
+static const char *const DEPENDENCIES[] = {"db", "nats", "ready"};
 static const char *const VERIFY_NAMES[] = {"ok", "fail", "error"};
 static const char *const LANE_NAMES[LANES] = {
     [LANE_DB] = "db", [LANE_HASH] = "hash", [LANE_SIGN] = "sign"};
@@ -81,6 +81,13 @@ static const char *shed_label(const void *arg, unsigned series, unsigned label)
 {
     (void)arg;
     return label == 0 ? LANE_NAMES[series / LANE_DROPS] : DROP_NAMES[series % LANE_DROPS];
+}
+
+static const char *event_label(const void *arg, unsigned series, unsigned label)
+{
+    (void)arg;
+    (void)label;
+    return store_event_subject((enum event_kind)series);
 }
 
 static const char *build_label(const void *arg, unsigned series, unsigned label)
@@ -112,9 +119,24 @@ static double read_up(void *arg, unsigned series)
     const struct service *service = m->service;
     if (series == 0)
         return store_is_up(service->config.store);
+    if (series == 1)
+        return relay_is_connected(service->relay);
     return probe_ready(service->probe) && service_can_sign(m->service) &&
            !atomic_load(&service->draining);
 }
+
+#define READ_RELAY(fn, expr)                                                                       \
+    static double fn(void *arg, unsigned series)                                                   \
+    {                                                                                              \
+        const struct relay *relay = ((struct service_metrics *)arg)->service->relay;               \
+        (void)series;                                                                              \
+        return (double)(expr);                                                                     \
+    }
+READ_RELAY(read_published, relay_published(relay, (enum event_kind)series))
+READ_RELAY(read_publish_failed, relay_failed(relay, (enum event_kind)series))
+READ_RELAY(read_backlog, relay_backlog(relay))
+READ_RELAY(read_oldest, relay_oldest_seconds(relay))
+READ_RELAY(read_dropped, relay_dropped(relay))
 
 static struct lane_stats lane_of(void *arg, unsigned lane)
 {
@@ -240,8 +262,37 @@ const struct metric METRIC_TABLE[METRICS] = {
                   .series = ARRAY_LEN(DISTANCES),
                   .labels = {"distance"},
                   .value_of = distance_label},
+    [M_PUBLISHED] = {.name = "auth_nats_publish_total",
+                     .help = "Events that the stream has acknowledged.",
+                     .kind = METRIC_COUNTER,
+                     .series = EVENT_KINDS,
+                     .labels = {"event_type"},
+                     .value_of = event_label,
+                     .read = read_published},
+    [M_PUBLISH_FAILED] = {.name = "auth_nats_publish_fail_total",
+                          .help = "Attempts to publish an event that failed; it is tried again.",
+                          .kind = METRIC_COUNTER,
+                          .series = EVENT_KINDS,
+                          .labels = {"event_type"},
+                          .value_of = event_label,
+                          .read = read_publish_failed},
+    [M_OUTBOX_BACKLOG] = {.name = "auth_outbox_backlog",
+                          .help = "Events that wait to be published, of all instances.",
+                          .kind = METRIC_GAUGE,
+                          .series = 1,
+                          .read = read_backlog},
+    [M_OUTBOX_OLDEST] = {.name = "auth_outbox_oldest_seconds",
+                         .help = "Age of the oldest event that waits; 0 if there is none.",
+                         .kind = METRIC_GAUGE,
+                         .series = 1,
+                         .read = read_oldest},
+    [M_OUTBOX_DROPPED] = {.name = "auth_outbox_dropped_total",
+                          .help = "Events dropped unsent because too many were waiting.",
+                          .kind = METRIC_COUNTER,
+                          .series = 1,
+                          .read = read_dropped},
     [M_UP] = {.name = "auth_dependency_up",
-              .help = "1 if the database answers; 1 if the service is ready.",
+              .help = "1 if the database answers; if NATS is connected; if the service is ready.",
               .kind = METRIC_GAUGE,
               .series = ARRAY_LEN(DEPENDENCIES),
               .labels = {"dep"},

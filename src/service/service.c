@@ -15,6 +15,14 @@ static enum err prepare_register_mac(struct service *service)
                             service->register_mac);
 }
 
+static enum err open_relay(struct service *service)
+{
+    const struct relay_config config = {.store = service->config.store,
+                                        .nats_url = service->config.nats_url,
+                                        .backlog_max = service->config.events_backlog_max};
+    return relay_open(&config, &service->relay);
+}
+
 static void cleanup_service(struct service **service)
 {
     service_close(*service);
@@ -42,6 +50,8 @@ enum err service_open(const struct service_config *config, struct service **out)
     TRY(refunds_open(&service->refunds));
     TRY(flow_open(service));
     TRY(probe_open(service, &service->probe));
+    if (config->nats_url != NULL)
+        TRY(open_relay(service));
     *out = TAKE(service);
     return OK;
 }
@@ -62,6 +72,7 @@ void service_close(struct service *service)
         return;
     flow_close(service); /* its last calls may still have something to settle */
     probe_close(service->probe);
+    relay_close(service->relay); /* after the last event has been written */
     refunds_close(service->refunds);
     gate_close(service->gate);
     limiter_close(service->limiter);

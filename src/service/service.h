@@ -43,6 +43,8 @@ struct service_config {
     const struct service_keys *keys;
     const struct secret *register_token; /* len 0: registration is open */
     struct store *store;
+    const char *nats_url; /* NULL: no events; else the store was opened with some */
+    uint64_t events_backlog_max;
     const char *cors_origins; /* comma-separated; NULL: none */
     bool metrics_public;      /* on the public listener as well */
     unsigned db_threads;

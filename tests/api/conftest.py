@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-for _module in ("checks", "client", "races", "raw"):
+for _module in ("checks", "client", "events", "races", "raw", "reconcile"):
     pytest.register_assert_rewrite(f"harness.{_module}")
 
 from harness.fixtures import *  # noqa: E402,F401,F403

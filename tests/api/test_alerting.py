@@ -21,7 +21,7 @@ from harness.server import Server
 from harness.settings import REPO
 
 RULES = DEPLOY / "watchword.rules.yml"
-NOT_YET = "auth_nats_|auth_outbox_|auth_signing_key_"  # metrics that are on their way
+NOT_YET = "auth_signing_key_"  # metrics that are on their way
 REPLAYS = 'auth_refresh_replay_total{job="watchword", instance="b:9090", distance="2_5"}'
 
 

@@ -85,6 +85,7 @@ NUMBERS = {
     "IP_RL_PER_SECOND": ["0", "-1"],
     "IP_RL_BURST": ["0", "-1"],
     "CONNECTIONS_PER_ADDRESS": ["0", "-1", "8193"],
+    "EVENTS_BACKLOG_MAX": ["0", "99", "-1"],
     "PASSWORD_MIN_LENGTH": ["7", "65", "-1"],
     "PASSWORD_MAX_LENGTH": ["0", "-1", "10"],
     "PASSWORD_MIN_SCORE": ["-1", "5"],
@@ -99,7 +100,8 @@ WORDS = {
     "HOST": ["not an address", "300.1.1.1"],
     "OPS_HOST": ["not an address", "300.1.1.1"],
     "DATABASE_URL": ["mysql://localhost/x", "sqlite:", "/tmp/x.db", "http://localhost"],
-    "NATS_URL": ["http://localhost:4222", "not a url"],
+    "NATS_URL": ["http://localhost:4222", "not a url", "nats://", "nats://host:port", "nats://h:0",
+                 "nats://h:4222/path", "nats://u:p@", "tls://h,", "nats://h,nats://[::1"],
     "JWT_EXTRA_CLAIMS": ["{", "[]", "1", '"x"', "null", '{"a":1,"a":2}', '{"a":1} x'],
     "JWT_PRIVATE_KEY_PEM": [
         "garbage", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
@@ -112,7 +114,7 @@ WORDS = {
     ],
     "TRUSTED_PROXIES": ["x", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::1/129", "10.0.0.0/8x"],
     "CORS_ORIGINS": ["app.example", "https://app.example/path", "ftp://x", "https://"],
-    "EVENTS_EXCLUDE": ["auth.nonsense"],
+    "EVENTS_EXCLUDE": ["auth.nonsense", "auth.user_registered,", "user_registered"],
 }
 BAD = [(n, v) for table in (NUMBERS, WORDS) for n, values in table.items() for v in values]
 
@@ -280,7 +282,7 @@ def test_secrets_are_never_printed(settings: Configure) -> None:
     ("DATABASE_URL", "mysql://user:canary-password@host/db"),
     ("DATABASE_URL", "postgresql://user:canary-password@host:port/db"),
     ("JWT_PRIVATE_KEY_PEM", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----"),
-    ("NATS_URL", "http://user:canary@host"),
+    ("NATS_URL", "http://user:canary@host"), ("NATS_URL", "nats://user:canary@host:canary"),
 ])
 def test_bad_secrets_are_not_printed_either(settings: Configure, name: str, value: str) -> None:
     """The message names the variable, not what is in it."""
@@ -296,6 +298,7 @@ def test_bad_secrets_are_not_printed_either(settings: Configure, name: str, valu
 
 @pytest.mark.parametrize("name", [
     "SERVICE_SECRET", "JWT_PRIVATE_KEY_PEM", "DATABASE_URL", "REGISTER_TOKEN", "PASSWORD_PEPPER",
+    "NATS_URL",
 ])
 def test_secret_from_a_file(
     settings: Configure, make_sqlite_server: ServerFactory, tmp_path: Path, name: str

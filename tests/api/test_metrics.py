@@ -18,6 +18,7 @@ import pytest
 from harness.client import (
     JWKS, LOGIN, LOGOUT, REFRESH, REGISTER, Account, Client, fresh_password, fresh_tenant,
 )
+from harness.events import subjects
 from harness.fixtures import ServerFactory
 from harness.raw import RawReply, Volley, exchange, json_request, request
 from harness.server import Server
@@ -72,6 +73,11 @@ OTHER_AT_START = {
         {"result": result} for result in ("ok", "fail", "error")
     ],
     "watchword_log_lines_dropped_total": [{}],
+    "auth_nats_publish_total": [{"event_type": s} for s in subjects()],
+    "auth_nats_publish_fail_total": [{"event_type": s} for s in subjects()],
+    "auth_outbox_backlog": [{}],
+    "auth_outbox_oldest_seconds": [{}],
+    "auth_outbox_dropped_total": [{}],
 }
 PROCESS = (
     "process_cpu_seconds_total", "process_resident_memory_bytes", "process_threads",
@@ -149,7 +155,8 @@ def test_every_series_is_there_at_zero(make_server: ServerFactory) -> None:
     for name in (*REASONS, *OTHER_AT_START):
         assert set(found.family(name)) == {s for s in wanted if s[0] == name}, name
     assert found.family("auth_dependency_up") == {
-        key("auth_dependency_up", dep="db"): 1, key("auth_dependency_up", dep="ready"): 1,
+        key("auth_dependency_up", dep="db"): 1, key("auth_dependency_up", dep="nats"): 0,
+        key("auth_dependency_up", dep="ready"): 1,
     }
     busy = {labels for name in ("http_requests_total", "http_request_duration_seconds_count")
             for labels in found.nonzero(name)}

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/process.h"
+#include "net/nats.h"
 #include "store/needs.h"
 
 struct allowing {
@@ -46,6 +47,20 @@ static void allow_port(void *arg, unsigned port)
     landlock_allow_connect(&a->landlock, port);
 }
 
+/* The system's authorities are among what everyone may read; others are named by OpenSSL's own
+ * variables. */
+static void allow_nats(struct allowing *a, const char *url)
+{
+    static const char *const names[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"};
+    if (!nats_list_ports(url, allow_port, a))
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *path = getenv(names[i]); /* NOLINT(concurrency-mt-unsafe): no threads yet */
+        if (path != NULL && path[0] != '\0')
+            allow_path(a, path, false);
+    }
+}
+
 static enum err refuse(const char *what)
 {
     fprintf(stderr, "watchword: SANDBOX is require, and this kernel has no %s\n", what);
@@ -62,6 +77,8 @@ enum err serve_confine_files(const struct config *config, const struct store *st
     confine_network_begin(&allowing.landlock);
     if (allowing.landlock.fd >= 0)
         TRY(store_list_needs(store, &needs));
+    if (allowing.landlock.fd >= 0 && config->nats_url.len > 0)
+        allow_nats(&allowing, (const char *)config->nats_url.data);
     if (confine_network_files(config->confine, &allowing.landlock, gaps) != OK)
         return refuse("Landlock");
     return OK;

@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "net/libnats.h"
 
+#define DEFAULT_PORT 4222
 #define PING_INTERVAL_MS 20000
 #define SUBJECT_MAX 256
 #define REPLY_MAX 4096
@@ -16,6 +17,7 @@
 
 struct server {
     char host[256];
+    unsigned port;
     const char *url; /* inside the copy of the list */
     bool secure;
 };
@@ -57,12 +59,13 @@ static const char *read_authority(const char *url, size_t len, struct server *ou
     size_t name_len = literal ? host - 2 : host;
     if (name_len == 0 || name_len >= sizeof out->host || (literal && host < 3))
         return "has no host";
-    uint64_t port = 0;
+    uint64_t port = DEFAULT_PORT;
     p += host;
     if (p < end &&
         (*p != ':' || decimal_parse(p + 1, (size_t)(end - p - 1), 1, 65535, &port) != OK))
         return "has a port that is none, or something after it";
     text_copy(out->host, sizeof out->host, name, name_len);
+    out->port = (unsigned)port;
     out->secure = scheme == 6;
     return NULL;
 }
@@ -79,6 +82,22 @@ const char *nats_url_flaw(const char *url)
             return NULL;
         if (count == NATS_SERVERS_MAX)
             return "names too many servers";
+        url += len + 1;
+    }
+}
+
+bool nats_list_ports(const char *url, void (*note)(void *arg, unsigned port), void *arg)
+{
+    bool secure = false;
+    for (;;) {
+        struct server server;
+        size_t len = strcspn(url, ",");
+        if (read_authority(url, len, &server) == NULL) {
+            note(arg, server.port);
+            secure = secure || server.secure;
+        }
+        if (url[len] == '\0')
+            return secure;
         url += len + 1;
     }
 }

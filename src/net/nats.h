@@ -41,6 +41,10 @@ struct nats_message {
  * tls://; else what is wrong with it. */
 const char *nats_url_flaw(const char *url);
 
+/* Tells each port of a well-formed list, for whoever confines the process. True if one of its
+ * servers is reached by TLS. */
+MUST_USE bool nats_list_ports(const char *url, void (*note)(void *arg, unsigned port), void *arg);
+
 /* Loads the client library, once for the process; any thread. ERR_UNAVAILABLE if it is not there;
  * *why is then a text that lasts. */
 MUST_USE enum err nats_load(const char **why);

@@ -140,7 +140,7 @@ static enum err unpack(const struct keeper_message *m, size_t len, struct keeper
 
 enum err keeper_read(struct keeper *keeper, struct keeper_news *out)
 {
-    struct keeper_message m;
+    struct keeper_message m = {0};
     struct keeper_news news = {0};
     size_t len = 0;
     TRY(receive(keeper->control, &m, &len, &news));

@@ -49,19 +49,28 @@ struct state {
 
 /* ---- the directory ---- */
 
-static uint64_t mix(uint64_t hash, const void *data, size_t len)
+/* FNV-1a, by bytes of a name and by whole numbers. */
+static uint64_t mix(uint64_t hash, uint64_t next)
 {
-    const uint8_t *p = data;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ p[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+    return (hash ^ next) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t mix_name(const char *name)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    while (*name != '\0')
+        hash = mix(hash, (uint8_t)*name++);
     return hash;
 }
 
 static uint64_t mix_stat(uint64_t hash, const struct stat *st)
 {
-    const int64_t facts[] = {(int64_t)st->st_ino, st->st_size,        st->st_mtim.tv_sec,
-                             st->st_mtim.tv_nsec, st->st_ctim.tv_sec, st->st_ctim.tv_nsec};
-    return mix(hash, facts, sizeof facts);
+    hash = mix(hash, st->st_ino);
+    hash = mix(hash, (uint64_t)st->st_size);
+    hash = mix(hash, (uint64_t)st->st_mtim.tv_sec);
+    hash = mix(hash, (uint64_t)st->st_mtim.tv_nsec);
+    hash = mix(hash, (uint64_t)st->st_ctim.tv_sec);
+    return mix(hash, (uint64_t)st->st_ctim.tv_nsec);
 }
 
 /* Something that is another whenever a file there was made, changed, renamed or removed. The order
@@ -74,12 +83,11 @@ static uint64_t look_at(const char *dir)
         return 0;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d)) {
-        struct stat st;
+        struct stat st = {0};
         if (strcmp(entry->d_name, "..") == 0 ||
             fstatat(dirfd(d), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
-        uint64_t name = mix(UINT64_C(0xcbf29ce484222325), entry->d_name, strlen(entry->d_name));
-        all += mix_stat(name, &st);
+        all += mix_stat(mix_name(entry->d_name), &st);
     }
     closedir(d);
     return all;

@@ -12,7 +12,7 @@ enum err random_bytes(void *out, size_t len)
     while (len > 0) {
         size_t n = len < AT_ONCE ? len : AT_ONCE;
         if (getrandom(p, n, 0) != (ssize_t)n)
-            return ERR_INTERNAL;
+            return ERR_UNAVAILABLE;
         p += n;
         len -= n;
     }

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-/* Fills out[0..len). ERR_INTERNAL when the generator fails: then nothing may be issued. */
+/* Fills out[0..len). ERR_UNAVAILABLE when the generator fails: then nothing may be issued. */
 MUST_USE enum err random_bytes(void *out, size_t len);
 
 #endif

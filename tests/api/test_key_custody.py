@@ -145,6 +145,32 @@ def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_p
         assert "memfd" not in target and ".pem" not in target, target
 
 
+def test_nothing_tells_of_the_key(make_sqlite_server: ServerFactory) -> None:
+    """Neither metrics, health, JWKS, errors nor the log at its most talkative: no private number,
+    in text or as bytes, no line of the PEM, no secret."""
+    key = keys.new_key()
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=key.pem, LOG_LEVEL="debug")
+    numbers = key.private.private_numbers()
+    needles = key_needles(key)
+    for name, value in (("p", numbers.p), ("q", numbers.q), ("d", numbers.d)):
+        raw = value.to_bytes((value.bit_length() + 7) // 8, "big")
+        needles[name + " in hex"] = raw.hex().encode()[:64]
+        needles[name + " in base64"] = keys.b64u(raw).encode()[:64]
+        needles[name + " in decimal"] = str(value).encode()[:64]
+    needles["service secret"] = (server.settings["SERVICE_SECRET"] or "").encode()
+    with server.client() as client:
+        work_a_little(client)
+        told = [server.ops("/metrics").content, server.ops("/api/ready").content,
+                client.get("/.well-known/jwks.json").content, client.get("/nowhere").content,
+                client.refresh("wwr_" + "A" * 94).content]
+        os.kill(signer_of(server), signal.SIGKILL)
+        server.wait_log("signer.started")
+        work_a_little(client)
+    for text in (*told, server.whole_log()):
+        assert found_in(text, needles) == []
+    assert found_in(key.pem.encode(), needles), "the control: the needles are found where they are"
+
+
 # When the signer dies or hangs
 
 

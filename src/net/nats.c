@@ -297,7 +297,7 @@ static bool has_subject(const json_t *config, const char *subject)
 /* Sets a number; true if it was another. */
 static bool set_ms(json_t *config, const char *key, int64_t ms)
 {
-    json_int_t ns = (json_int_t)(ms * (int64_t)NS_PER_MS);
+    json_int_t ns = (json_int_t)ms * (json_int_t)NS_PER_MS;
     if (json_integer_value(json_object_get(config, key)) == ns)
         return false;
     json_object_set_new(config, key, json_integer(ns));

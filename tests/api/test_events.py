@@ -1,6 +1,7 @@
 """Events (contract section 6): every change once in the stream, whatever happens to NATS."""
 from __future__ import annotations
 
+import datetime
 import json
 import signal
 import threading
@@ -12,6 +13,9 @@ from typing import Any
 
 import jsonschema
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.client import Account, Tokens
 from harness.events import assert_sound, subjects, validator, wait_drained, wait_events
@@ -382,6 +386,58 @@ def test_a_publisher_without_rights_on_the_stream_still_publishes(
             found = reader.messages()
         assert [m.subject for m in found] == ["auth.user_registered"]
         assert_sound(found)
+    finally:
+        server.kill()
+
+
+def certificates(folder: Path, name: str) -> None:
+    """An authority, and a server's certificate of it for that name."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def write(file: str, subject: str, key: Any, issuer: str, signer: Any, names: Any) -> None:
+        named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
+        builder = (x509.CertificateBuilder().subject_name(named)
+                   .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(now - datetime.timedelta(days=1))
+                   .not_valid_after(now + datetime.timedelta(days=1)))
+        ca = x509.BasicConstraints(ca=names is None, path_length=None)
+        builder = builder.add_extension(ca, critical=True)
+        if names is not None:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        made = builder.sign(signer, hashes.SHA256())
+        (folder / f"{file}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        (folder / f"{file}.key").write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption()))
+
+    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    write("ca", "test authority", authority, "test authority", authority, None)
+    write("server", name, own, "test authority", authority, [x509.DNSName(name)])
+
+
+def test_tls_is_for_the_host_of_the_url(make_sqlite_server: ServerFactory,
+                                        tmp_path: Path) -> None:
+    """Its name and an authority that is known, or no event leaves; the service does not mind."""
+    certificates(tmp_path, "localhost")
+    server = NatsServer(tmp_path / "nats", f"""
+        tls {{ cert_file: "{tmp_path}/server.pem", key_file: "{tmp_path}/server.key" }}
+        authorization {{ user: events, password: "p" }}""").start()
+    known = str(tmp_path / "ca.pem")
+    try:
+        for url, authorities, good in (
+                (f"tls://events:p@localhost:{server.port}", known, True),
+                (f"tls://events:p@127.0.0.1:{server.port}", known, False),
+                (f"tls://events:p@localhost:{server.port}", None, False),
+                (f"tls://events:wrong@localhost:{server.port}", known, False)):
+            service = make_sqlite_server(NATS_URL=url, SSL_CERT_FILE=authorities)
+            with service.client() as client:
+                client.new_account()
+            service.wait_log("events.connected" if good else "events.disconnected")
+            if good:
+                wait_drained(service.db)
+            assert service.db.count("outbox") == (0 if good else 1)
+            assert b"events:" not in service.whole_log() and is_up(service) == good
     finally:
         server.kill()
 

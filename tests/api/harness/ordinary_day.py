@@ -122,6 +122,8 @@ def _instance(day: Day, instance: str) -> None:
     for distance in ("1", "2_5", "more"):
         day.counter("auth_refresh_replay_total", instance, [0] * SAMPLES, distance=distance)
     day.counter("watchword_log_lines_dropped_total", instance, [0] * SAMPLES)
+    office = [8 if i == at(9) else 0 for i in range(SAMPLES)]  # all browsers at once, for a moment
+    day.counter("auth_connections_refused_total", instance, office)
     failing = [2 if i in NATS_AWAY else 0 for i in range(SAMPLES)]
     day.counter("auth_nats_publish_fail_total", instance, failing,
                 event_type="auth.user_logged_in")

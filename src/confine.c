@@ -25,6 +25,17 @@
 #define SANITIZED 0
 #endif
 
+bool confine_is_loose(void)
+{
+    return SANITIZED;
+}
+
+static void allow_sanitizers(struct landlock *l)
+{
+    if (SANITIZED)
+        landlock_allow_path(l, "/", LANDLOCK_READ);
+}
+
 void confine_basics(void)
 {
     static const struct rlimit none = {0, 0};
@@ -43,6 +54,7 @@ void confine_network_begin(struct landlock *out)
     for (size_t i = 0; i < ARRAY_LEN(RESOLVER_PATHS); i++)
         landlock_allow_path(out, RESOLVER_PATHS[i], LANDLOCK_READ);
     landlock_allow_path(out, "/dev/null", LANDLOCK_READ | LANDLOCK_WRITE);
+    allow_sanitizers(out);
 }
 
 /* Takes the ruleset; without one there is nothing to enforce. */
@@ -75,8 +87,11 @@ enum err confine_network_files(enum confine_mode mode, struct landlock *l,
 static enum err no_files(enum confine_mode mode, const char *but)
 {
     struct landlock l = {.fd = -1};
-    if (mode != CONFINE_OFF && landlock_open(&l) == OK && but != NULL)
-        landlock_allow_path(&l, but, LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CHANGE);
+    if (mode != CONFINE_OFF && landlock_open(&l) == OK) {
+        if (but != NULL)
+            landlock_allow_path(&l, but, LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CHANGE);
+        allow_sanitizers(&l);
+    }
     return enough(mode, enforce(mode, &l));
 }
 
@@ -87,8 +102,7 @@ enum err confine_signer_files(enum confine_mode mode)
 
 /* ---- seccomp ---- */
 
-/* Sanitizers map memory, read /proc, start helpers and trace their own process at the end: of such
- * a build only what kills is kept, without that. */
+/* confine_is_loose says why. */
 static enum err install(enum confine_mode mode, const struct seccomp_rule *allowed, size_t count,
                         enum seccomp_verdict otherwise)
 {

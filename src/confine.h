@@ -27,6 +27,10 @@ struct confine_gaps {
  */
 void confine_basics(void);
 
+/* A build with sanitizers: these read /proc and the program, and trace their own process at the
+ * end. All files can be read then, and of the calls only those are refused that kill. */
+MUST_USE bool confine_is_loose(void);
+
 /* ---- the process that faces the network ---- */
 
 /* Begins its ruleset: what the C library needs to resolve names. The caller adds the rest (files of

@@ -297,6 +297,9 @@ static void all_as(enum who who, const char *name)
         enum outcome wanted = who == NETWORK ? a->network : who == KEEPER ? a->keeper : a->signer;
         if (who == NOBODY && !a->control)
             continue;
+        if (who != NOBODY && confine_is_loose() &&
+            (a->network != KILLED || a->run == trace_its_parent))
+            continue;
         if (who == NOBODY)
             wanted = WORKS;
         enum outcome got = outcome_of(who, a);

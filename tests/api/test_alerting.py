@@ -19,6 +19,7 @@ from harness.monitoring import DEPLOY, Inbox, Program, start_alertmanager, start
 from harness.ordinary_day import STEP_S, as_input_series, at, ordinary_day
 from harness.server import Server
 from harness.settings import REPO
+from harness.story import SETTINGS as STORY_SETTINGS, Story
 
 RULES = DEPLOY / "watchword.rules.yml"
 NOT_YET = "auth_signing_key_"  # metrics that are on their way
@@ -51,6 +52,30 @@ def test_rules_dashboard_and_runbook_ask_for_series_that_exist(make_server: Serv
     assert problems == []
     lacking = text.replace("auth_lockouts_total", "auth_lock_outs_total")
     assert any("auth_lockouts_total" in problem for problem in check.check_series(tree, lacking))
+
+
+def _log_commands() -> list[str]:
+    """The lines of the runbook that read the log, continued ones joined."""
+    text = (REPO / "docs" / "runbook.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    lines = [line for block in blocks for line in re.sub(r"\n +", " ", block).splitlines()]
+    return [line for line in lines if re.match(r"wwlog\b(?!\()", line)]
+
+
+def test_the_runbooks_log_commands_work(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+    """Each runs on a real log in which everything happened, with a line in it that is no JSON."""
+    assert shutil.which("jq"), "jq is missing: install it"
+    server = make_sqlite_server(**STORY_SETTINGS)
+    Story(server).play()
+    log = tmp_path / "log"
+    log.write_bytes(b"watchword: not JSON\n" + server.whole_log())
+    found = 0
+    for line in _log_commands():
+        script = f"set -eo pipefail\nwwlog() {{ cat {log} | jq -Rc 'fromjson?'; }}\n{line}"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), f"{line}: {done.stderr}"
+        found += bool(done.stdout)
+    assert found >= 8, "most of them should find something"
 
 
 # Silent on an ordinary day

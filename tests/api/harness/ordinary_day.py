@@ -121,9 +121,12 @@ def _instance(day: Day, instance: str) -> None:
     _requests(day, instance, "refresh", day.events(lambda i: 30 * daylight(i)), 0.02)
     for distance in ("1", "2_5", "more"):
         day.counter("auth_refresh_replay_total", instance, [0] * SAMPLES, distance=distance)
-    day.counter("watchword_log_lines_dropped_total", instance, [0] * SAMPLES)
     office = [8 if i == at(9) else 0 for i in range(SAMPLES)]  # all browsers at once, for a moment
     day.counter("auth_connections_refused_total", instance, office)
+    for name in ("watchword_log_lines_dropped_total", "auth_outbox_dropped_total",
+                 "auth_signer_restarts_total", "auth_signature_faults_total"):
+        day.counter(name, instance, [0] * SAMPLES)
+    day.gauge("auth_dependency_up", instance, lambda i: int(i not in NATS_AWAY), dep="nats")
     failing = [2 if i in NATS_AWAY else 0 for i in range(SAMPLES)]
     day.counter("auth_nats_publish_fail_total", instance, failing,
                 event_type="auth.user_logged_in")

@@ -1,4 +1,5 @@
-"""Every security event once: in the answer, in the log and in the counters, under one trace id.
+"""Every security event once: in the answer, in the log, in the counters and in the stream of events,
+under one trace id.
 
 harness/story.py causes them and keeps its own account; here the service's account must be the same.
 """
@@ -8,12 +9,16 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.client import LOGIN, Account
+from harness.events import wait_events
 from harness.fixtures import ServerFactory
+from harness.nats import NatsServer
 from harness.raw import Volley, json_request
 from harness.server import Server
 from harness.story import SETTINGS, Count, Entry, Story
@@ -68,9 +73,23 @@ def settle(server: Server, traces: int) -> dict[str, list[dict[str, Any]]]:
     return lines_by_trace(server)
 
 
-def test_thirty_events_one_by_one(make_server: ServerFactory) -> None:
-    """Each has exactly the lines and counts it must have, and its trace id in all three places."""
-    server = make_server(**SETTINGS)
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats").start()
+    yield server
+    server.kill()
+
+
+def assert_told(nats: NatsServer, entries: list[Entry]) -> None:
+    """Consumers get each change once, under its trace id, and nothing else."""
+    wanted = Counter((entry.trace, subject) for entry in entries for subject in entry.told)
+    found = wait_events(nats, wanted.total(), seconds=60)
+    assert Counter((m.event["trace_id"], m.subject) for m in found) == wanted
+
+
+def test_thirty_events_one_by_one(make_server: ServerFactory, nats: NatsServer) -> None:
+    """Each has exactly the lines, counts and events it must have, and its trace id everywhere."""
+    server = make_server(NATS_URL=nats.url, **SETTINGS)
     story = Story(server, pause=0.12)
     story.play()
     events = {entry.event for entry in story.entries if not entry.event.endswith("_not_yet")}
@@ -81,12 +100,13 @@ def test_thirty_events_one_by_one(make_server: ServerFactory) -> None:
     told = {entry.trace for entry in story.entries} | {""}
     assert {line["event"] for trace in set(lines) - told for line in lines[trace]} == set()
     assert counted(server) == story.counts()
+    assert_told(nats, story.entries)
 
 
-def test_thirty_events_thirty_two_at_once(make_server: ServerFactory) -> None:
-    """The same by 32 tellers at once: counters exact, every request with one line, and what a flood
-    left out of the log is stated in it."""
-    server = make_server(**SETTINGS)
+def test_thirty_events_thirty_two_at_once(make_server: ServerFactory, nats: NatsServer) -> None:
+    """The same by 32 tellers at once: counters and events exact, every request with one line, and
+    what a flood left out of the log is stated in it."""
+    server = make_server(NATS_URL=nats.url, **SETTINGS)
     stories = [Story(server) for _ in range(WIDE)]
     failures: list[BaseException] = []
 
@@ -112,6 +132,7 @@ def test_thirty_events_thirty_two_at_once(make_server: ServerFactory) -> None:
         assert_lines(entry, lines[entry.trace], sampled=True)
     wanted = Counter(line for entry in entries for line in entry.lines)
     assert written_or_suppressed(server, wanted) == wanted
+    assert_told(nats, entries)
 
 
 def written_or_suppressed(server: Server, events: Counter[str]) -> Counter[str]:

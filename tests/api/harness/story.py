@@ -37,6 +37,10 @@ COUNTED = {LOGIN: "auth_login_total", REGISTER: "auth_register_total",
 GOOD = {LOGIN: ("ok",), REGISTER: ("ok",), REFRESH: ("ok", "retried"), LOGOUT: ("ok", "not_found")}
 VERIFIED = {"ok": "ok", "inactive": "ok", "invalid_password": "fail", "not_found": "fail"}
 LOCKED_NOW = ("auth_lockouts_total",)
+TOLD = {(REGISTER, "ok"): ("auth.user_registered",), (LOGIN, "ok"): ("auth.user_logged_in",),
+        (REFRESH, "ok"): ("auth.token_refreshed",), (LOGOUT, "ok"): ("auth.user_logged_out",),
+        (REFRESH, "replayed"): ("auth.refresh_replay_detected", "auth.session_revoked"),
+        (REVOKE, "ok"): ("auth.session_revoked",)}
 
 # A count: the metric's name, and its label values in the order of the labels' names.
 Count = tuple[str, ...]
@@ -54,6 +58,7 @@ class Entry:
     reason: str
     lines: tuple[str, ...]  # security events with a line of their own
     counts: tuple[Count, ...]
+    told: tuple[str, ...]  # the subjects of the events that consumers get
 
 
 class Story:
@@ -69,13 +74,13 @@ class Story:
 
     def tell(
         self, event: str, method: str, path: str, status: int, reason: str, *,
-        lines: tuple[str, ...] = (), counts: tuple[Count, ...] = (), address: str | None = None,
+        lines: tuple[str, ...] = (), counts: tuple[Count, ...] = (), told: tuple[str, ...] = (),
         route: str | None = None, **options: Any,
     ) -> httpx.Response:
         """Send one request that must be answered so."""
-        response = self._send(event, method, path, address, options)
+        response = self._send(event, method, path, None, options)
         assert response.status_code == status, f"{event}: {response.status_code} {response.text}"
-        self._write(event, response, method, route or path, reason, lines, counts)
+        self._write(event, response, method, route or path, reason, lines, counts, told)
         return response
 
     def _send(
@@ -94,7 +99,7 @@ class Story:
 
     def _write(
         self, event: str, response: httpx.Response, method: str, route: str, reason: str,
-        lines: tuple[str, ...], counts: tuple[Count, ...],
+        lines: tuple[str, ...], counts: tuple[Count, ...], told: tuple[str, ...] = (),
     ) -> None:
         status = response.status_code
         own: list[Count] = [("http_requests_total", method, route, str(status)), *counts]
@@ -105,7 +110,7 @@ class Story:
             own.append(("auth_password_verify_duration_seconds_count", VERIFIED[reason]))
         self.entries.append(Entry(
             event, response.headers["x-trace-id"], response.extensions["address"], route, status,
-            reason, lines, tuple(own)))
+            reason, lines, tuple(own), TOLD.get((route, reason), ()) + told))
 
     def until_limited(
         self, event: str, scope: str, path: str, status: int, reason: str,
@@ -144,7 +149,8 @@ class Story:
         failed = reason in ("invalid_password", "not_found")
         lines = ("auth.login_failed",) * failed + ("auth.lockout",) * locks
         return self.tell(event, "POST", LOGIN, status, reason, lines=lines,
-                         counts=(LOCKED_NOW,) * locks, json=body)
+                         counts=(LOCKED_NOW,) * locks, told=("auth.account_locked",) * locks,
+                         json=body)
 
     def refresh(self, event: str, status: int, reason: str, token: str) -> httpx.Response:
         return self.tell(event, "POST", REFRESH, status, reason, json={"refresh_token": token})
@@ -212,7 +218,7 @@ class Story:
                   counts=(("auth_refresh_replay_total", "2_5"),), json={"refresh_token": first})
         self.refresh("refresh_of_ended_session", 401, "revoked", second)
         self.refresh("refresh_forged", 401, "invalid", first[:-4] + "AAAA")
-        late = self.sign_in(account)
+        late = self.sign_in(self.new_account())
         self.server.db.set_idle_expiry(late.session_id, now_ms() - 1000)
         self.refresh("refresh_expired", 401, "expired", late.refresh)
         self.tell("refresh_without_token", "POST", REFRESH, 400, "malformed", json={})
@@ -229,7 +235,9 @@ class Story:
         self.logout("logged_out_again", 200, "not_found", tokens.refresh)
         self.logout("logout_garbage", 401, "invalid", "garbage")
         last = self.sign_in(account)
-        self.tell("logged_out_everywhere", "POST", LOGOUT_ALL, 200, "ok", bearer=last.access)
+        live = len(self.server.db.live_sessions(account.tenant, account.user))
+        self.tell("logged_out_everywhere", "POST", LOGOUT_ALL, 200, "ok", bearer=last.access,
+                  told=("auth.session_revoked",) * live)
 
     def _limits(self) -> None:
         account = self.new_account()

@@ -5,7 +5,9 @@ harness/story.py causes them and keeps its own account; here the service's accou
 """
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import threading
 import time
 from collections import Counter
@@ -13,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from harness.client import LOGIN, Account
+from harness.client import LOGIN, REFRESH, Account
 from harness.events import wait_events
 from harness.fixtures import ServerFactory
 from harness.nats import NatsServer
@@ -23,6 +26,7 @@ from harness.raw import Volley, json_request
 from harness.server import Server
 from harness.story import SETTINGS, Count, Entry, Story
 from test_metrics import scrape
+from test_secrecy import assert_absent, needles
 
 WIDE = 32
 OWN_LINES = ("auth.login_failed", "auth.lockout", "auth.rate_limited", "auth.hash_busy",
@@ -164,6 +168,35 @@ def test_what_is_turned_away_is_counted_exactly(make_server: ServerFactory) -> N
     lines = server.log_lines("auth.hash_busy")
     assert len(lines) > last
     assert busy <= sum(1 + line.get("suppressed", 0) for line in lines) <= busy + more
+
+
+def _as_sent(response: httpx.Response) -> bytes:
+    return b"\n".join(b"%b: %b" % field for field in response.headers.raw) + response.content
+
+
+def test_no_answer_log_or_metric_holds_a_secret(make_server: ServerFactory) -> None:
+    """After everything that can happen, at the most talkative level: no password, hash, key or server
+    secret anywhere, and tokens in the answers that are for them alone."""
+    pepper = secrets.token_bytes(32)
+    server = make_server(
+        LOG_LEVEL="debug", PASSWORD_PEPPER="p1:" + base64.b64encode(pepper).decode(), **SETTINGS)
+    story = Story(server)
+    story.play()
+    said = [_as_sent(response) for response in story.answers]
+    everything = b"\n".join([*said, server.ops("/metrics").content, server.whole_log()])
+    secret = server.settings["SERVICE_SECRET"] or ""
+    hidden = {"server secret": secret.encode(), "its bytes": bytes.fromhex(secret),
+              "pepper": pepper, "hash": b"$argon2id$", "key": b"PRIVATE KEY"}
+    for what, value in hidden.items():
+        assert_absent(everything, needles(value) | {value}, what)
+    assert len(story.passwords) > 10
+    for password in story.passwords - {"short"}:
+        assert_absent(everything, needles(password.encode()), "password")
+    for response, bytes_sent in zip(story.answers, said):
+        given = response.status_code == 200 and response.url.path in (LOGIN, REFRESH)
+        assert (b"wwr_" in bytes_sent) == (b"eyJ" in bytes_sent) == given, bytes_sent
+    log = server.whole_log()
+    assert b"wwr_" not in log and b"eyJ" not in log
 
 
 def test_start_and_stop_are_told_once(make_server: ServerFactory) -> None:

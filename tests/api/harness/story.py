@@ -69,6 +69,8 @@ class Story:
         self.pause = pause  # before each request, so that no line is sampled out
         self.client: Client = server.client(**{"User-Agent": "teller"})
         self.entries: list[Entry] = []
+        self.answers: list[httpx.Response] = []
+        self.passwords: set[str] = set()
 
     # Telling
 
@@ -92,6 +94,9 @@ class Story:
         headers = {"X-Trace-Id": trace, "X-Forwarded-For": address}
         response = self.client.request(method, path, headers=headers, **options)
         response.extensions["address"] = address
+        self.answers.append(response)
+        if (password := (options.get("json") or {}).get("password")) is not None:
+            self.passwords.add(password)
         assert response.headers["x-trace-id"] == trace
         if response.headers["content-type"] == "application/problem+json":
             assert response.json()["trace_id"] == trace

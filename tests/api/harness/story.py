@@ -29,6 +29,7 @@ SETTINGS = {
     "REFRESH_PER_MIN_PER_TOKEN": "8",
     "IP_RL_PER_SECOND": "1",
     "IP_RL_BURST": "10",
+    "DB_TIMEOUT_MS": "20000",  # a busy machine is not what this is about
 }
 
 REVOKE = SESSIONS + "/{id}/revoke"

@@ -60,7 +60,10 @@ static void open_keys(struct config *config, struct boot *boot)
         return;
     enum err e =
         service_keys_open(&config->service_secret, &config->service_secret_previous, &boot->keys);
-    if (e != OK)
+    if (e == ERR_CONFLICT)
+        config_problem(config, "SERVICE_SECRET_PREVIOUS",
+                       "is SERVICE_SECRET, or derives the same id: take another new secret");
+    else if (e != OK)
         config_problem(config, "SERVICE_SECRET", "cannot be used (%s)", err_name(e));
 }
 
@@ -76,6 +79,12 @@ enum err boot_keys_source(const struct config *config, int taken, struct keys_so
     TRY(keys_source_open(&source, taken, config->jwt_key_file, flaw));
     *out = source;
     return OK;
+}
+
+struct key_policy boot_key_policy(const struct config *config)
+{
+    return (struct key_policy){.access_ttl_s = (int64_t)config->access_ttl_minutes * 60,
+                               .rotate_s = (int64_t)config->keys_rotate_days * 86400};
 }
 
 struct access_policy boot_access_policy(const struct config *config)

@@ -8,7 +8,10 @@
 #include "base/text.h"
 #include "boot.h"
 #include "config.h"
+#include "service/census.h"
 #include "store/store.h"
+
+#define CHECK_TIMEOUT_MS 10000
 
 _Bool print_problems(const struct config *config)
 {
@@ -34,32 +37,82 @@ static void check_keys(struct config *config, int taken, char kid[KID_MAX + 1])
         return;
     if (e != OK)
         config_problem(config, flaw.setting, "%s", flaw.text);
-    else if (rsa_key_check_deep(&active->private_pem, &why) != OK)
-        config_problem(config, config->jwt_key_given ? source.private_setting : "KEYS_DIR", "%s",
-                       why);
+    for (unsigned i = 0; i < set.count; i++)
+        if (set.keys[i].private_pem.len > 0 &&
+            rsa_key_check_deep(&set.keys[i].private_pem, &why) != OK)
+            config_problem(config, config->jwt_key_given ? source.private_setting : "KEYS_DIR",
+                           "%s: %s", set.keys[i].kid, why);
     if (active != NULL)
         text_copy(kid, KID_MAX + 1, active->kid, strlen(active->kid));
     key_set_close(&set);
 }
 
+/* Whether there is a key for every stored password. */
+static enum err check_passwords(struct config *config, struct store *store,
+                                struct census_figures *out)
+{
+    struct store_conn *conn = NULL;
+    TRY(store_conn_open(store, &conn));
+    enum err e = census_count(conn, &config->password, 0, NULL, out);
+    store_conn_close(conn);
+    if (e == OK && out->count[PASSWORD_UNKNOWN_PEPPER] > 0)
+        config_problem(config, "PASSWORD_PEPPER", "lacks a key that %llu stored passwords need",
+                       (unsigned long long)out->count[PASSWORD_UNKNOWN_PEPPER]);
+    return e;
+}
+
+static void check_database(struct config *config, struct census_figures *out)
+{
+    struct store *store = NULL;
+    struct store_version version;
+    const struct store_config store_config = {.url = (const char *)config->database_url.data,
+                                              .timeout_ms = CHECK_TIMEOUT_MS};
+    if (store_open(&store_config, &store) != OK)
+        return; /* its URL has been found fault with */
+    enum err e = store_read_version(store, &version);
+    if (e == OK && version.database != version.program)
+        config_problem(config, "DATABASE_URL", "is at version %u of %u", version.database,
+                       version.program);
+    else if (e == OK)
+        e = check_passwords(config, store, out);
+    if (e != OK)
+        config_problem(config, "DATABASE_URL", "cannot be read: %s", store_last_error());
+    store_close(store);
+}
+
+static void print_passwords(const struct census_figures *f)
+{
+    printf("passwords:     %llu current, %llu with old parameters, %llu with an old pepper, "
+           "%llu unusable\n",
+           (unsigned long long)f->count[PASSWORD_CURRENT],
+           (unsigned long long)f->count[PASSWORD_PARAMETERS],
+           (unsigned long long)f->count[PASSWORD_PEPPER],
+           (unsigned long long)f->count[PASSWORD_UNUSABLE]);
+}
+
 int command_check(int argc, char **argv)
 {
-    (void)argv;
-    if (argc > 0) {
-        fprintf(stderr, "watchword: check takes no arguments\n");
+    bool database = argc == 1 && strcmp(argv[0], "--database") == 0;
+    if (argc > 0 && !database) {
+        fprintf(stderr, "watchword: check takes no arguments but --database\n");
         return 2;
     }
     struct config config CLEANUP(config_close);
     struct boot boot CLEANUP(boot_close);
+    struct census_figures figures = {0};
     char kid[KID_MAX + 1] = "";
     int taken = keys_source_take();
     config_read(&config);
     boot_open(&config, false, &boot);
     check_keys(&config, taken, kid);
+    if (database)
+        check_database(&config, &figures);
     if (print_problems(&config))
         return 1;
     printf("configuration: ok\n");
     printf("signing key:   %s\n", kid[0] != '\0' ? kid : "will be generated");
+    if (database)
+        print_passwords(&figures);
     return 0;
 }
 

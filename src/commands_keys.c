@@ -1,5 +1,5 @@
-/* commands_keys.c: watchword keys list, generate, publish, activate, retire, revoke. They change
- * KEYS_DIR; the instances that use it follow by themselves. */
+/* commands_keys.c: watchword keys list, generate, publish, activate, retire, revoke, drill. They
+ * change KEYS_DIR; the instances that use it follow by themselves. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,20 +7,11 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "commands.h"
-#include "commands_operator.h"
-#include "keys_change.h"
+#include "commands_keys.h"
 
 #define OUTPUT_MAX ((size_t)32 * 1024)
 
-struct keys_operation {
-    const char *command;
-    struct operation op;
-    struct key_policy policy;
-    struct keys_change change;
-    int64_t now; /* Unix seconds */
-};
-
-static bool given(const struct keys_operation *k, unsigned option)
+bool keys_given(const struct keys_operation *k, unsigned option)
 {
     return (k->op.options.given & option) != 0;
 }
@@ -33,7 +24,7 @@ static void keys_operation_close(struct keys_operation *k)
 
 /* ---- output ---- */
 
-static int flawed(const struct keys_flaw *flaw)
+int keys_flawed(const struct keys_flaw *flaw)
 {
     fprintf(stderr, "watchword: %s %s\n", flaw->setting, flaw->text);
     return 1;
@@ -49,11 +40,12 @@ static int refused(const struct keys_operation *k, const char *command,
     return 1;
 }
 
-static void audit(const struct keys_operation *k, const char *event, const char *message,
-                  const char *kid)
+void keys_audit(const struct keys_operation *k, const char *event, const char *message,
+                const char *kid)
 {
     struct log_line line;
-    bool emergency = given(k, OPTION_EMERGENCY) || strcmp(k->command, "revoke") == 0;
+    bool emergency =
+        keys_given(k, OPTION_EMERGENCY | OPTION_COMPROMISE) || strcmp(k->command, "revoke") == 0;
     log_begin(&line, emergency ? LOG_WARN : LOG_INFO, event, message);
     log_str(&line, "trace_id", k->op.trace_id);
     log_str(&line, "kid", kid);
@@ -169,7 +161,7 @@ static int list(struct keys_operation *k)
     struct keys_listing listing CLEANUP(keys_listing_close) = {0};
     struct keys_flaw flaw;
     if (keys_listing_open(k->op.config.keys_dir, k->op.config.jwt_kid, &listing, &flaw) != OK)
-        return flawed(&flaw);
+        return keys_flawed(&flaw);
     if (operator_json(&k->op))
         return list_json(k, &listing);
     for (unsigned i = 0; i < listing.set.count; i++)
@@ -182,11 +174,11 @@ static int list(struct keys_operation *k)
 
 /* ---- changes ---- */
 
-static enum err generate_key(struct keys_operation *k, struct key_entry *out,
-                             struct keys_flaw *flaw)
+enum err keys_generate(struct keys_operation *k, struct key_entry *out, struct keys_flaw *flaw)
 {
     TRY(keys_change_generate(&k->change, KEYS_GENERATED_BITS, out, flaw));
-    audit(k, "auth.key_generated", "a signing key was made; it is not published yet", out->kid);
+    keys_audit(k, "auth.key_generated", "a signing key was made; it is not published yet",
+               out->kid);
     return OK;
 }
 
@@ -195,22 +187,22 @@ static int generate(struct keys_operation *k)
 {
     struct key_entry key CLEANUP(key_entry_close) = {0};
     struct keys_flaw flaw;
-    if (generate_key(k, &key, &flaw) != OK)
-        return flawed(&flaw);
+    if (keys_generate(k, &key, &flaw) != OK)
+        return keys_flawed(&flaw);
     return answer(k, key.kid, k->change.set.count == 0 ? "active" : "unpublished", true);
 }
 
 /* Moves a key that waits in a file of its own into the set. ERR_NOT_FOUND if there is none. */
-static enum err publish_spare(struct keys_operation *k, struct key_refusal *why)
+static enum err publish_spare(struct keys_operation *k, const char *kid, struct key_refusal *why)
 {
     struct key_entry key CLEANUP(key_entry_close) = {0};
-    TRY(keys_change_take(&k->change, k->op.options.kid, &key));
+    TRY(keys_change_take(&k->change, kid, &key));
     return key_publish(&k->change.set, &key, k->now, why);
 }
 
-static bool is_in(struct keys_operation *k, enum key_state state)
+static bool is_in(struct keys_operation *k, const char *kid, enum key_state state)
 {
-    const struct key_entry *key = key_set_find(&k->change.set, k->op.options.kid);
+    const struct key_entry *key = key_set_find(&k->change.set, kid);
     return key != NULL && key->state == state;
 }
 
@@ -219,15 +211,15 @@ static int publish(struct keys_operation *k)
     struct key_refusal why = {"there is no such key", 0};
     struct keys_flaw flaw;
     const char *kid = k->op.options.kid;
-    if (is_in(k, KEY_NEXT))
+    if (is_in(k, kid, KEY_NEXT))
         return answer(k, kid, "next", false);
     if (key_set_find(&k->change.set, kid) != NULL)
         why.what = "it is or was published already";
-    if (publish_spare(k, &why) != OK)
+    if (publish_spare(k, kid, &why) != OK)
         return refused(k, "keys publish", &why);
     if (keys_change_commit(&k->change, &flaw) != OK)
-        return flawed(&flaw);
-    audit(k, "auth.key_published", "a signing key is published; it does not sign yet", kid);
+        return keys_flawed(&flaw);
+    keys_audit(k, "auth.key_published", "a signing key is published; it does not sign yet", kid);
     tell(k, EVENT_KEY_ROTATED, kid, "next");
     return answer(k, kid, "next", true);
 }
@@ -237,14 +229,14 @@ static int activate(struct keys_operation *k)
     struct key_refusal why = {0};
     struct keys_flaw flaw;
     const char *kid = k->op.options.kid;
-    bool emergency = given(k, OPTION_EMERGENCY);
-    if (is_in(k, KEY_ACTIVE))
+    bool emergency = keys_given(k, OPTION_EMERGENCY);
+    if (is_in(k, kid, KEY_ACTIVE))
         return answer(k, kid, "active", false);
     if (key_activate(&k->change.set, kid, k->now, emergency, &why) != OK)
         return refused(k, "keys activate", &why);
     if (keys_change_commit(&k->change, &flaw) != OK)
-        return flawed(&flaw);
-    audit(k, "auth.key_activated", "a signing key signs from now on", kid);
+        return keys_flawed(&flaw);
+    keys_audit(k, "auth.key_activated", "a signing key signs from now on", kid);
     tell(k, EVENT_KEY_ROTATED, kid, "active");
     return answer(k, kid, "active", true);
 }
@@ -254,17 +246,17 @@ static int retire(struct keys_operation *k)
     struct key_refusal why = {0};
     struct keys_flaw flaw;
     const char *kid = k->op.options.kid;
-    bool emergency = given(k, OPTION_EMERGENCY);
+    bool emergency = keys_given(k, OPTION_EMERGENCY);
     enum err e = keys_change_discard(&k->change, kid, &flaw);
     if (e != OK && e != ERR_NOT_FOUND)
-        return flawed(&flaw);
+        return keys_flawed(&flaw);
     if (e == ERR_NOT_FOUND) {
         if (key_retire(&k->change.set, kid, &k->policy, k->now, emergency, &why) != OK)
             return refused(k, "keys retire", &why);
         if (keys_change_commit(&k->change, &flaw) != OK)
-            return flawed(&flaw);
+            return keys_flawed(&flaw);
     }
-    audit(k, "auth.key_retired", "a signing key is gone", kid);
+    keys_audit(k, "auth.key_retired", "a signing key is gone", kid);
     tell(k, EVENT_KEY_ROTATED, kid, "gone");
     return answer(k, kid, "gone", true);
 }
@@ -272,7 +264,7 @@ static int retire(struct keys_operation *k)
 /* ---- revoke ---- */
 
 /* Every session ends; false if the database could not do it. */
-static bool end_sessions(struct keys_operation *k)
+bool keys_end_sessions(struct keys_operation *k)
 {
     struct log_line line;
     int64_t not_before = 0;
@@ -291,23 +283,33 @@ static bool end_sessions(struct keys_operation *k)
     return true;
 }
 
-static enum err revoke_key(struct keys_operation *k, struct key_refusal *why,
-                           struct keys_flaw *flaw)
+enum err keys_revoke(struct keys_operation *k, const char *kid, struct key_refusal *why,
+                     struct keys_flaw *flaw)
 {
-    const char *kid = k->op.options.kid;
-    enum err e = publish_spare(k, why); /* also what nobody has seen yet is never to be published */
+    enum err e =
+        publish_spare(k, kid, why); /* also what nobody has seen yet is never to be published */
     if (e != OK && e != ERR_NOT_FOUND)
         return e;
-    if (is_in(k, KEY_ACTIVE) && key_successor(&k->change.set) == NULL) {
+    if (is_in(k, kid, KEY_ACTIVE) && key_successor(&k->change.set) == NULL) {
         struct key_entry key CLEANUP(key_entry_close) = {0};
-        e = generate_key(k, &key, flaw);
+        e = keys_generate(k, &key, flaw);
         if (e == OK)
             e = key_publish(&k->change.set, &key, k->now, why);
         if (e != OK)
             return e;
     }
+    bool was_active = is_in(k, kid, KEY_ACTIVE);
     TRY(key_revoke(&k->change.set, kid, k->now, why));
-    return keys_change_commit(&k->change, flaw);
+    TRY(keys_change_commit(&k->change, flaw));
+    keys_audit(k, "auth.key_revoked", "a signing key is revoked: what it signed is worth nothing",
+               kid);
+    tell(k, EVENT_KEY_REVOKED, kid, "revoked");
+    if (was_active) {
+        const char *successor = key_set_active(&k->change.set)->kid;
+        keys_audit(k, "auth.key_activated", "a signing key signs from now on", successor);
+        tell(k, EVENT_KEY_ROTATED, successor, "active");
+    }
+    return OK;
 }
 
 static int revoke_one(struct keys_operation *k)
@@ -315,21 +317,10 @@ static int revoke_one(struct keys_operation *k)
     struct key_refusal why = {0};
     struct keys_flaw flaw = {0};
     const char *kid = k->op.options.kid;
-    bool before = is_in(k, KEY_REVOKED), was_active = is_in(k, KEY_ACTIVE);
-    if (!before) {
-        enum err e = revoke_key(k, &why, &flaw);
-        if (e != OK)
-            return why.what != NULL ? refused(k, "keys revoke", &why) : flawed(&flaw);
-        audit(k, "auth.key_revoked", "a signing key is revoked: what it signed is worth nothing",
-              kid);
-        tell(k, EVENT_KEY_REVOKED, kid, "revoked");
-        if (was_active) {
-            const char *successor = key_set_active(&k->change.set)->kid;
-            audit(k, "auth.key_activated", "a signing key signs from now on", successor);
-            tell(k, EVENT_KEY_ROTATED, successor, "active");
-        }
-    }
-    if (given(k, OPTION_SESSIONS) && !end_sessions(k)) {
+    bool before = is_in(k, kid, KEY_REVOKED);
+    if (!before && keys_revoke(k, kid, &why, &flaw) != OK)
+        return why.what != NULL ? refused(k, "keys revoke", &why) : keys_flawed(&flaw);
+    if (keys_given(k, OPTION_SESSIONS) && !keys_end_sessions(k)) {
         fprintf(stderr,
                 "watchword: keys revoke: %s is revoked, but the sessions are NOT ended: "
                 "run this again when the database can be reached\n",
@@ -359,18 +350,21 @@ static const struct keys_command {
      "makes tokens that the key signed worthless", OPTION_EMERGENCY, true, retire},
     {"revoke", OPTION_KID | OPTION_JSON | OPTION_YES | OPTION_SESSIONS | OPTION_EMERGENCY,
      "makes tokens that the key signed worthless, at once", 0, true, revoke_one},
+    {"drill", OPTION_URL | OPTION_JSON | OPTION_YES | OPTION_COMPROMISE,
+     "revokes the active key and logs everybody out", OPTION_COMPROMISE, false, keys_drill},
 };
 
 /* Only what concerns these commands has to be right. */
 static bool configuration_ok(struct keys_operation *k)
 {
-    static const char *const names[] = {"ENV", "DATA_DIR", "KEYS_DIR", "ACCESS_TOKEN_TTL_MINUTES",
-                                        "JWT_KID"};
+    static const char *const names[] = {
+        "ENV", "DATA_DIR", "KEYS_DIR", "KEYS_ROTATE_DAYS", "ACCESS_TOKEN_TTL_MINUTES", "JWT_KID"};
     const struct config *c = &k->op.config;
     bool ok = true;
     for (unsigned i = 0; i < c->problem_count; i++) {
         const struct config_problem *p = &c->problems[i];
-        bool concerns = strncmp(p->name, "DATABASE_URL", 12) == 0 && given(k, OPTION_SESSIONS);
+        bool concerns = strncmp(p->name, "DATABASE_URL", 12) == 0 &&
+                        keys_given(k, OPTION_SESSIONS | OPTION_URL);
         for (size_t n = 0; n < ARRAY_LEN(names); n++)
             concerns = concerns || strcmp(p->name, names[n]) == 0;
         if (concerns)
@@ -389,8 +383,8 @@ static bool configuration_ok(struct keys_operation *k)
 static bool confirmed(const struct keys_command *command, const struct keys_operation *k)
 {
     char reply[16] = "";
-    if (command->destroys == NULL || given(k, OPTION_YES) ||
-        (command->asks_for != 0 && !given(k, command->asks_for)))
+    if (command->destroys == NULL || keys_given(k, OPTION_YES) ||
+        (command->asks_for != 0 && !keys_given(k, command->asks_for)))
         return true;
     if (!isatty(STDIN_FILENO)) {
         fprintf(stderr,
@@ -399,7 +393,7 @@ static bool confirmed(const struct keys_command *command, const struct keys_oper
         return false;
     }
     fprintf(stderr, "This %s%s. Type yes: ", command->destroys,
-            given(k, OPTION_SESSIONS) ? ", and logs everybody out" : "");
+            keys_given(k, OPTION_SESSIONS) ? ", and logs everybody out" : "");
     if (fgets(reply, sizeof reply, stdin) != NULL && strcmp(reply, "yes\n") == 0)
         return true;
     fprintf(stderr, "watchword: nothing was done\n");
@@ -422,7 +416,7 @@ static int run(const struct keys_command *command, int argc, char **argv)
         fprintf(stderr, "watchword: no random numbers\n");
         return 1;
     }
-    k.policy = (struct key_policy){.access_ttl_s = (int64_t)k.op.config.access_ttl_minutes * 60};
+    k.policy = boot_key_policy(&k.op.config);
     k.now = clock_unix_ms() / MS_PER_SECOND;
     if (command->run == generate && file_make_dir(k.op.config.keys_dir) != OK) {
         fprintf(stderr, "watchword: KEYS_DIR cannot be made: %s\n", k.op.config.keys_dir);
@@ -430,7 +424,7 @@ static int run(const struct keys_command *command, int argc, char **argv)
     }
     if (command->changes &&
         keys_change_begin(k.op.config.keys_dir, k.op.config.jwt_kid, &k.change, &flaw) != OK)
-        return flawed(&flaw);
+        return keys_flawed(&flaw);
     return command->run(&k);
 }
 

@@ -41,7 +41,7 @@ static void read_environment(struct config *c)
             continue;
 #ifdef WW_FAILPOINTS
         if (strncmp(*e, "WATCHWORD_FAIL_AT=", 18) == 0 ||
-            strncmp(*e, "WATCHWORD_WITHOUT=", 18) == 0)
+            strncmp(*e, "WATCHWORD_WITHOUT=", 18) == 0 || strncmp(*e, "WATCHWORD_SPEED=", 16) == 0)
             continue;
 #endif
         config_problem(c, "WATCHWORD_*", "%.*s is not a setting", (int)strcspn(*e, "="), *e);
@@ -195,6 +195,9 @@ static void read_keys(struct config *c)
         config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
     snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);
     path(c, "KEYS_DIR", fallback, c->keys_dir);
+    c->keys_rotate_days = small(c, "KEYS_ROTATE_DAYS", 0, 1, 3650);
+    if (c->keys_rotate_days > 0 && c->jwt_key_given)
+        config_problem(c, "KEYS_ROTATE_DAYS", "needs KEYS_DIR, without JWT_PRIVATE_KEY_PEM");
     if (c->production && !c->jwt_key_given && value_of("KEYS_DIR") == NULL)
         config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
 

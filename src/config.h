@@ -54,6 +54,7 @@ struct config {
     struct secret jwt_previous_key;
     const char *jwt_previous_kid;
     char keys_dir[CONFIG_PATH_MAX];
+    unsigned keys_rotate_days; /* 0: never by itself */
     char issuer[256];
     const char *audience;
     unsigned access_ttl_minutes;

@@ -13,6 +13,7 @@
 #define WW_KEEPER_H
 
 #include "auth/access_token.h"
+#include "auth/key_lifecycle.h"
 #include "confine.h"
 #include "keys_source.h"
 
@@ -22,6 +23,7 @@
 struct keeper_config {
     struct keys_source source;
     struct access_policy access;
+    struct key_policy policy; /* of the directory's keys */
     enum confine_mode confine;
     bool production; /* keys are never generated */
     unsigned links;  /* 1 to KEEPER_LINKS_MAX: a pair of sockets and a signing thread each */

@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "keeper.h"
+#include "keys_change.h"
 
 #define LOOK_EVERY_NS (10 * NS_PER_SECOND)
 /* A signer that dies young is not started again at once: a while, and each time twice as long. */
@@ -278,6 +280,56 @@ static void lost(struct state *s)
         start(s, false);
 }
 
+/* ---- the keys' ages ---- */
+
+static void note_tended(const struct keys_tended *done)
+{
+    static const char *const events[][2] = {
+        [KEY_DUE_NOTHING] = {"auth.key_unchanged", "nothing was due"},
+        [KEY_DUE_PUBLISH] = {"auth.key_published",
+                             "a signing key is published; it does not sign yet"},
+        [KEY_DUE_ACTIVATE] = {"auth.key_activated", "a signing key signs from now on"},
+        [KEY_DUE_RETIRE] = {"auth.key_retired", "a signing key is gone"},
+    };
+    for (unsigned i = 0; i < done->count; i++) {
+        struct log_line line;
+        log_begin(&line, LOG_INFO, events[done->steps[i].what][0], events[done->steps[i].what][1]);
+        log_str(&line, "kid", done->steps[i].kid);
+        log_str(&line, "scheduled", "true");
+        log_end(&line);
+    }
+}
+
+/* In a process of its own: private keys are read and made there. */
+static _Noreturn void be_tender(const struct state *s, pid_t parent)
+{
+    struct keys_tended done;
+    struct keys_flaw flaw;
+    const struct keys_source *source = &s->config->source;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
+        _exit(1);
+    prctl(PR_SET_NAME, "ww-tender", 0, 0, 0);
+    close(s->control);
+    enum err e = keys_dir_tend(source->dir, source->kid, &s->config->policy,
+                               clock_unix_ms() / MS_PER_SECOND, &done, &flaw);
+    if (e == OK)
+        note_tended(&done);
+    else
+        log_note(LOG_ERROR, "auth.key_overdue", "a change of the signing keys is due and fails",
+                 flaw.text);
+    _exit(e == OK ? 0 : 1);
+}
+
+static void tend(const struct state *s)
+{
+    if (!keys_dir_may_be_due(s->config->source.dir, &s->config->policy,
+                             clock_unix_ms() / MS_PER_SECOND))
+        return;
+    pid_t parent = getpid();
+    if (fork() == 0)
+        be_tender(s, parent);
+}
+
 /* ---- the loop ---- */
 
 static void reload(struct state *s)
@@ -320,6 +372,8 @@ static void on_time(struct state *s)
     if (now < s->look_at_ns)
         return;
     s->look_at_ns = now + LOOK_EVERY_NS;
+    if (has_dir(s) && s->signer.pid > 0)
+        tend(s);
     if (has_dir(s) && look_at(s->config->source.dir) != s->seen)
         reload(s);
 }

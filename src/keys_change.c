@@ -300,6 +300,20 @@ static enum err do_all(struct keys_change *change, const struct key_policy *poli
     return done->count > 0 ? keys_change_commit(change, flaw) : OK;
 }
 
+bool keys_dir_may_be_due(const char *dir, const struct key_policy *policy, int64_t now)
+{
+    char path[PATH_MAX];
+    const char *kid = NULL, *why = NULL;
+    struct secret text CLEANUP(secret_close) = {0};
+    struct key_set set CLEANUP(key_set_close) = {0};
+    snprintf(path, sizeof path, "%s/" KEYS_INDEX_NAME, dir);
+    enum err e = file_read_private(path, KEYS_INDEX_MAX, &text);
+    if (e == ERR_NOT_FOUND)
+        return policy->rotate_s > 0;
+    return e == OK && keys_index_parse(&text, &set, &why) == OK &&
+           key_due(&set, policy, now, &kid) != KEY_DUE_NOTHING;
+}
+
 static enum err is_due(const char *dir, const char *lone_kid, const struct key_policy *policy,
                        int64_t now, bool *out, struct keys_flaw *flaw)
 {

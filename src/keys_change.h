@@ -55,6 +55,10 @@ struct keys_tended {
     unsigned count;
 };
 
+/* Whether there may be something to do. Reads keyring.json alone, so no key comes into this
+ * process; without one it cannot tell, and says yes if keys rotate. */
+MUST_USE bool keys_dir_may_be_due(const char *dir, const struct key_policy *policy, int64_t now);
+
 /* Does what is due (key_lifecycle.h). Looks without the lock first, so an instance that finds
  * nothing to do writes nothing. OK also when another instance was faster. */
 MUST_USE enum err keys_dir_tend(const char *dir, const char *lone_kid,

@@ -189,14 +189,35 @@ enum err password_verify_finish(const struct password_work *work)
     return same && !work->dummy ? OK : ERR_DENIED;
 }
 
-bool password_outdated(const struct password_policy *policy, const struct password_work *work)
+static bool pepper_outdated(const struct password_policy *policy, const struct phc *phc)
 {
     const char *current = policy->pepper_count > 0 ? policy->peppers[0].id : "";
-    return work->phc.params.memory_kib != policy->params.memory_kib ||
-           work->phc.params.iterations != policy->params.iterations ||
-           work->phc.params.parallelism != policy->params.parallelism ||
-           work->phc.tag_len != PASSWORD_TAG_LEN ||
-           strcmp(work->phc.keyid, current) != 0; /* lint: public */
+    return strcmp(phc->keyid, current) != 0; /* lint: public */
+}
+
+static bool params_outdated(const struct password_policy *policy, const struct phc *phc)
+{
+    return phc->params.memory_kib != policy->params.memory_kib ||
+           phc->params.iterations != policy->params.iterations ||
+           phc->params.parallelism != policy->params.parallelism ||
+           phc->tag_len != PASSWORD_TAG_LEN;
+}
+
+bool password_outdated(const struct password_policy *policy, const struct password_work *work)
+{
+    return params_outdated(policy, &work->phc) || pepper_outdated(policy, &work->phc);
+}
+
+enum password_standing password_standing(const struct password_policy *policy, const char *stored)
+{
+    struct phc phc;
+    if (phc_parse(stored, strlen(stored), &phc) != OK || !affordable(policy, &phc.params))
+        return PASSWORD_UNUSABLE;
+    if (!pepper_known(policy, phc.keyid))
+        return PASSWORD_UNKNOWN_PEPPER;
+    if (pepper_outdated(policy, &phc))
+        return PASSWORD_PEPPER;
+    return params_outdated(policy, &phc) ? PASSWORD_PARAMETERS : PASSWORD_CURRENT;
 }
 
 void password_wipe(struct password *password)

@@ -74,6 +74,17 @@ MUST_USE enum err password_verify_finish(const struct password_work *work);
 MUST_USE bool password_outdated(const struct password_policy *policy,
                                 const struct password_work *work);
 
+/* What becomes of a stored hash at its owner's next login. */
+enum password_standing {
+    PASSWORD_CURRENT,        /* nothing: it is as new ones are */
+    PASSWORD_PARAMETERS,     /* replaced: other parameters, the current pepper */
+    PASSWORD_PEPPER,         /* replaced: an older pepper, or none where there is one */
+    PASSWORD_UNKNOWN_PEPPER, /* refused: a pepper that is not configured */
+    PASSWORD_UNUSABLE,       /* refused: malformed, or too much work */
+    PASSWORD_STANDINGS,
+};
+enum password_standing password_standing(const struct password_policy *policy, const char *stored);
+
 void password_wipe(struct password *password);
 
 #endif

@@ -3,6 +3,7 @@
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <string.h>
 
@@ -98,6 +99,42 @@ enum err rsa_key_members(const EVP_PKEY *pkey, char n[RSA_KEY_N_MAX], char e[RSA
 }
 
 /* SHA-256 over the required members in lexicographic order. */
+static enum err import_bn(OSSL_PARAM_BLD *build, const char *name, const char *text, BIGNUM **out)
+{
+    uint8_t bytes[RSA_KEY_BITS_MAX / 8];
+    size_t len = 0;
+    if (base64url_decode(text, strlen(text), bytes, sizeof bytes, &len) != OK || len == 0)
+        return ERR_INVALID;
+    *out = BN_bin2bn(bytes, (int)len, NULL);
+    return *out != NULL && OSSL_PARAM_BLD_push_BN(build, name, *out) == 1 ? OK : ERR_INTERNAL;
+}
+
+static enum err import_members(OSSL_PARAM_BLD *build, EVP_PKEY **out)
+{
+    EVP_PKEY_CTX *ctx CLEANUP(cleanup_pkey_ctx) = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
+    bool ok = ctx != NULL && params != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
+              EVP_PKEY_fromdata(ctx, out, EVP_PKEY_PUBLIC_KEY, params) == 1;
+    OSSL_PARAM_free(params);
+    return ok ? OK : ERR_INVALID;
+}
+
+enum err rsa_key_from_members(const char *n, const char *e, EVP_PKEY **out)
+{
+    BIGNUM *modulus CLEANUP(cleanup_bn) = NULL;
+    BIGNUM *exponent CLEANUP(cleanup_bn) = NULL;
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    if (build == NULL)
+        return ERR_INTERNAL;
+    enum err err = import_bn(build, OSSL_PKEY_PARAM_RSA_N, n, &modulus);
+    if (err == OK)
+        err = import_bn(build, OSSL_PKEY_PARAM_RSA_E, e, &exponent);
+    if (err == OK)
+        err = import_members(build, out);
+    OSSL_PARAM_BLD_free(build);
+    return err;
+}
+
 enum err rsa_key_thumbprint(const EVP_PKEY *pkey, char out[KID_MAX + 1])
 {
     char n[RSA_KEY_N_MAX], e[RSA_KEY_E_MAX];

@@ -26,6 +26,9 @@ MUST_USE enum err rsa_key_read(const struct secret *pem, bool private, EVP_PKEY 
 MUST_USE enum err rsa_key_members(const EVP_PKEY *pkey, char n[RSA_KEY_N_MAX],
                                   char e[RSA_KEY_E_MAX]);
 
+/* The public key of a JWK's members. ERR_INVALID. */
+MUST_USE enum err rsa_key_from_members(const char *n, const char *e, EVP_PKEY **out);
+
 /* RFC 7638. */
 MUST_USE enum err rsa_key_thumbprint(const EVP_PKEY *pkey, char out[KID_MAX + 1]);
 
@@ -40,5 +43,10 @@ MUST_USE enum err rsa_key_generate(unsigned bits, struct secret *pem);
 
 /* The slow checks as well (primality of the factors): for `check`, not for every start. */
 MUST_USE enum err rsa_key_check_deep(const struct secret *private_pem, const char **why);
+
+static inline void cleanup_rsa_key(EVP_PKEY **pkey)
+{
+    EVP_PKEY_free(*pkey);
+}
 
 #endif

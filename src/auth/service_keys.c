@@ -92,6 +92,8 @@ enum err service_keys_open(const struct secret *current, const struct secret *pr
     TRY(open_set(keys->hmac, current, &keys->set[keys->sets++]));
     if (previous->len > 0)
         TRY(open_set(keys->hmac, previous, &keys->set[keys->sets++]));
+    if (keys->sets == 2 && keys->set[0].id == keys->set[1].id)
+        return ERR_CONFLICT;
     *out = TAKE(keys);
     return OK;
 }
@@ -118,8 +120,6 @@ const EVP_CIPHER *service_keys_cipher(const struct service_keys *keys)
     return keys->cipher;
 }
 
-/* The current secret wins if both derive the same id (one chance in 256): tokens of the previous
- * one then end with the change, which is safe. */
 static const struct derived *find_set(const struct service_keys *keys, uint8_t id)
 {
     for (unsigned s = 0; s < keys->sets; s++)

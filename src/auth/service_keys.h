@@ -29,7 +29,9 @@ enum key_purpose {
 
 struct service_keys;
 
-/* previous may have len 0. ERR_INVALID if a secret is shorter than SERVICE_SECRET_MIN. */
+/* previous may have len 0. ERR_INVALID if a secret is shorter than SERVICE_SECRET_MIN; ERR_CONFLICT
+ * if both are the same or derive the same id (one chance in 256): tokens could not tell them apart.
+ */
 MUST_USE enum err service_keys_open(const struct secret *current, const struct secret *previous,
                                     struct service_keys **out);
 void service_keys_close(struct service_keys *keys);

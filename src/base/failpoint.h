@@ -2,8 +2,9 @@
  * failpoint.h: places where a test build can die.
  *
  * Built with -Dfailpoints=true, the process kills itself (SIGKILL, as a crash or a pulled plug
- * would) when it reaches the point named by WATCHWORD_FAIL_AT. In every other build FAILPOINT is
- * nothing.
+ * would) when it reaches the point named by WATCHWORD_FAIL_AT, does without a defence that
+ * WATCHWORD_WITHOUT names, and drills on a clock that WATCHWORD_SPEED speeds up. In every other
+ * build all this is nothing.
  */
 #ifndef WW_BASE_FAILPOINT_H
 #define WW_BASE_FAILPOINT_H
@@ -20,9 +21,12 @@
     } while (0)
 #define WITHOUT(defence)                                                                           \
     (getenv("WATCHWORD_WITHOUT") != NULL && strcmp(getenv("WATCHWORD_WITHOUT"), (defence)) == 0)
+/* How many times faster than the wall's the clock of a drill runs. */
+#define SPEED() (getenv("WATCHWORD_SPEED") != NULL ? 300 : 1)
 #else
 #define FAILPOINT(name) ((void)0)
 #define WITHOUT(defence) 0
+#define SPEED() 1
 #endif
 
 #endif

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "net/limiter.h"
 #include "net/metrics.h"
+#include "service/census.h"
 #include "service/gate.h"
 #include "service/outcome.h"
 #include "service/pace.h"
@@ -169,6 +170,7 @@ struct service {
     struct probe *probe;
     struct refunds *refunds;
     struct relay *relay; /* NULL: no events */
+    struct census *census;
     struct pace pace;
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
@@ -279,6 +281,11 @@ void metrics_close_service(struct service *service);
 void metrics_count_call(const struct call *call);
 /* The answer has left, and with it the text of a scrape. */
 void metrics_sent(const struct call *call);
+
+/* ---- key_news.c ---- */
+/* Counts and tells what has changed; may wait for the database. For the thread that sets them. */
+void key_news_tell(struct service *service, const struct keyring *before,
+                   const struct keyring *after);
 
 /* ---- note.c ---- */
 /* The request's one log line. */

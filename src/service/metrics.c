@@ -114,7 +114,10 @@ static void put_all(struct service_metrics *m, struct text *t)
     pthread_mutex_lock(&m->lock);
     if (process_read(&m->usage) != OK)
         m->usage = (struct process_usage){0}; /* shows as NaN */
+    m->census_known = census_read(m->service->census, &m->census);
+    m->signing = service_hold_signing(m->service);
     metrics_put(m->counted, t);
+    signing_release(m->signing);
     pthread_mutex_unlock(&m->lock);
 }
 

@@ -26,6 +26,9 @@ enum metric_id {
     M_OUTBOX_OLDEST,
     M_OUTBOX_DROPPED,
     M_UP,
+    M_CREDENTIALS,
+    M_KEY_AGE,
+    M_KEY_CHANGES,
     M_VERIFY,
     M_LANE_DEPTH,
     M_LANE_BUSY,
@@ -48,6 +51,8 @@ enum metric_id {
 
 /* Families without a number of series here get it when the service starts. */
 extern const struct metric METRIC_TABLE[METRICS];
+
+enum key_change { KEY_CHANGE_ROTATED, KEY_CHANGE_REVOKED, KEY_CHANGES };
 
 #define USE_CASE_COUNT 4
 #define USE_CASE_OUTCOMES_MAX 12
@@ -78,6 +83,9 @@ struct service_metrics {
     atomic_uint texts;    /* on their way to clients */
     pthread_mutex_t lock; /* a scrape's, for the one below */
     struct process_usage usage;
+    struct signing *signing; /* held during a scrape */
+    bool census_known;
+    struct census_figures census;
     double started_s; /* taken once, so that it stays the same */
     unsigned http_count;
     struct http_series http[HTTP_SERIES_MAX];

@@ -57,6 +57,16 @@ USE_CASE_LABEL(logout_label, 3)
 static const char *const SCOPE_NAMES[] = {"ip", "email", "refresh", "register"};
 static const char *const DISTANCES[] = {"1", "2_5", "more"};
 static const char *const DEPENDENCIES[] = {"db", "nats", "ready"};
+static const char *const KEY_STATE_NAMES[] = {
+    [KEY_NEXT] = "next", [KEY_ACTIVE] = "active", [KEY_RETIRING] = "retiring"};
+static const char *const KEY_CHANGE_NAMES[KEY_CHANGES] = {
+    [KEY_CHANGE_ROTATED] = "rotated", [KEY_CHANGE_REVOKED] = "revoked"};
+static const char *const STANDINGS[PASSWORD_STANDINGS] = {[PASSWORD_CURRENT] = "current",
+                                                          [PASSWORD_PARAMETERS] = "parameters",
+                                                          [PASSWORD_PEPPER] = "pepper",
+                                                          [PASSWORD_UNKNOWN_PEPPER] =
+                                                              "unknown_pepper",
+                                                          [PASSWORD_UNUSABLE] = "unusable"};
 static const char *const VERIFY_NAMES[] = {"ok", "fail", "error"};
 static const char *const LANE_NAMES[LANES] = {
     [LANE_DB] = "db", [LANE_HASH] = "hash", [LANE_SIGN] = "sign"};
@@ -74,6 +84,9 @@ static const char *const METHOD_NAMES[HTTP_METHODS] = {"GET", "HEAD", "POST", "O
 PLAIN_LABEL(scope_label, SCOPE_NAMES)
 PLAIN_LABEL(distance_label, DISTANCES)
 PLAIN_LABEL(dependency_label, DEPENDENCIES)
+PLAIN_LABEL(standing_label, STANDINGS)
+PLAIN_LABEL(key_change_label, KEY_CHANGE_NAMES)
+PLAIN_LABEL(key_state_label, KEY_STATE_NAMES)
 PLAIN_LABEL(verify_label, VERIFY_NAMES)
 PLAIN_LABEL(lane_label, LANE_NAMES)
 
@@ -137,6 +150,31 @@ READ_RELAY(read_publish_failed, relay_failed(relay, (enum event_kind)series))
 READ_RELAY(read_backlog, relay_backlog(relay))
 READ_RELAY(read_oldest, relay_oldest_seconds(relay))
 READ_RELAY(read_dropped, relay_dropped(relay))
+
+static double read_credentials(void *arg, unsigned series)
+{
+    const struct service_metrics *m = arg;
+    return m->census_known ? (double)m->census.count[series] : (double)NAN;
+}
+
+/* Since when the ring's key of that state has it: the longest, if there are several. NaN if there
+ * is none, or nobody knows. */
+static double read_key_age(void *arg, unsigned series)
+{
+    const struct keyring *ring = signing_ring(((struct service_metrics *)arg)->signing);
+    int64_t since = 0, now = clock_unix_ms() / MS_PER_SECOND;
+    for (unsigned i = 0; i < keyring_count(ring); i++) {
+        const struct keyring_key key = keyring_key_at(ring, i);
+        int64_t at = key.state == KEY_NEXT     ? key.published_at
+                     : key.state == KEY_ACTIVE ? key.activated_at
+                                               : key.retired_at;
+        if (key.state == (enum key_state)series && at > 0 && (since == 0 || at < since))
+            since = at;
+    }
+    if (since == 0)
+        return (double)NAN;
+    return now > since ? (double)(now - since) : 0;
+}
 
 static struct lane_stats lane_of(void *arg, unsigned lane)
 {
@@ -298,6 +336,30 @@ const struct metric METRIC_TABLE[METRICS] = {
               .labels = {"dep"},
               .value_of = dependency_label,
               .read = read_up},
+    [M_CREDENTIALS] = {.name = "auth_credentials",
+                       .help = "Accounts, by what their password hash is made of; counted once an "
+                               "hour, NaN before.",
+                       .kind = METRIC_GAUGE,
+                       .series = PASSWORD_STANDINGS,
+                       .labels = {"hash"},
+                       .value_of = standing_label,
+                       .read = read_credentials},
+    [M_KEY_AGE] = {.name = "auth_signing_key_age_seconds",
+                   .help =
+                       "How long the key of that state has been in it; NaN if there is none, or "
+                       "it came from the environment.",
+                   .kind = METRIC_GAUGE,
+                   .series = ARRAY_LEN(KEY_STATE_NAMES),
+                   .labels = {"state"},
+                   .value_of = key_state_label,
+                   .read = read_key_age},
+    [M_KEY_CHANGES] = {.name = "auth_signing_key_changes_total",
+                       .help = "Changes of the signing key that this instance has seen: another "
+                               "signs; the one that signed was revoked.",
+                       .kind = METRIC_COUNTER,
+                       .series = KEY_CHANGES,
+                       .labels = {"what"},
+                       .value_of = key_change_label},
     [M_VERIFY] = {.name = "auth_password_verify_duration_seconds",
                   .help = "Time to hash a presented password, without waiting.",
                   .kind = METRIC_HISTOGRAM,

@@ -52,6 +52,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     TRY(probe_open(service, &service->probe));
     if (config->nats_url != NULL)
         TRY(open_relay(service));
+    TRY(census_open(config->store, config->password, &service->census));
     *out = TAKE(service);
     return OK;
 }
@@ -70,6 +71,7 @@ void service_close(struct service *service)
 {
     if (service == NULL)
         return;
+    census_close(service->census);
     flow_close(service); /* its last calls may still have something to settle */
     probe_close(service->probe);
     relay_close(service->relay); /* after the last event has been written */

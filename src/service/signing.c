@@ -109,6 +109,9 @@ void service_set_signing(struct service *service, struct signing *signing)
     pthread_mutex_unlock(&service->signing_lock);
     if (!signing_usable(before)) /* it was not the keys that changed */
         atomic_fetch_add(&service->signer_restarts, 1);
+    struct signing *after = service_hold_signing(service);
+    key_news_tell(service, before->ring, after->ring);
+    signing_release(after);
     signing_release(before);
 }
 

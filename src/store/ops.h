@@ -51,6 +51,7 @@ struct store_ops {
                             uint64_t *ended);
     enum err (*revoke_session)(struct store_conn *conn, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);
+    enum err (*read_hashes)(struct store_conn *conn, struct store_hash_page *page);
     enum err (*fence_sessions)(struct store_conn *conn, int64_t *not_before);
     enum err (*tell_key)(struct store_conn *conn, enum event_kind kind, const char *kid,
                          const char *state);

@@ -211,6 +211,7 @@ const struct store_ops STORE_POSTGRESQL = {
     .set_active = pg_set_active,
     .delete_user = pg_delete_user,
     .revoke_session = pg_revoke_session,
+    .read_hashes = pg_read_hashes,
     .fence_sessions = pg_fence_sessions,
     .tell_key = pg_tell_key,
     .release_event = pg_release_event,

@@ -27,6 +27,7 @@ enum pg_statement {
     PG_SESSION_DELETE_ALL,
     PG_SESSION_REVOKE,
     PG_USER_FIND,
+    PG_CREDENTIAL_PAGE,
     PG_USER_SET_STATUS,
     PG_USER_DELETE,
     PG_LOCK_FIND,
@@ -131,6 +132,7 @@ enum err pg_set_active(struct store_conn *base, const struct uuid *tenant_id,
 enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                         const struct uuid *user_id, const uint8_t *identity_digest,
                         uint64_t *ended);
+enum err pg_read_hashes(struct store_conn *base, struct store_hash_page *page);
 enum err pg_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_id,
                            const char *reason, struct store_revoked *out);

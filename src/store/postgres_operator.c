@@ -126,6 +126,25 @@ enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
     return found ? OK : ERR_NOT_FOUND;
 }
 
+enum err pg_read_hashes(struct store_conn *base, struct store_hash_page *page)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_CREDENTIAL_PAGE);
+    pg_put_id(&call, &page->tenant_id);
+    pg_put_id(&call, &page->user_id);
+    pg_put_i64(&call, STORE_HASH_PAGE);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    page->count = (size_t)PQntuples(res);
+    for (size_t i = 0; i < page->count && i < STORE_HASH_PAGE; i++)
+        pg_get_str(res, (int)i, 2, page->hashes[i], sizeof page->hashes[i]);
+    if (page->count > 0) {
+        page->tenant_id = pg_get_id(res, (int)page->count - 1, 0);
+        page->user_id = pg_get_id(res, (int)page->count - 1, 1);
+    }
+    return OK;
+}
+
 enum err pg_fence_sessions(struct store_conn *base, int64_t *not_before)
 {
     struct pg_call call;

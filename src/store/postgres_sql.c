@@ -220,6 +220,10 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "   AND s.user_id = c.user_id AND " LIVE " AND " CURRENT ")"
         " FROM credentials c WHERE tenant_id = $1::uuid"
         " AND (email = $2::text OR user_id = $3::uuid)",
+    /* $1 tenant $2 user, of the last of the page before $3 how many */
+    [PG_CREDENTIAL_PAGE] = "SELECT tenant_id, user_id, left(password_hash, 512) FROM credentials"
+                           " WHERE (tenant_id, user_id) > ($1::uuid, $2::uuid)"
+                           " ORDER BY tenant_id, user_id LIMIT $3::bigint",
     [PG_USER_SET_STATUS] = USER_SET_STATUS,
     [PG_USER_DELETE] = USER_DELETE,
     /* $1 tenant $2 identity digest */
@@ -235,8 +239,13 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         " label = CASE WHEN subject = 'auth.user_registered' THEN NULL ELSE label END"
         " WHERE tenant_id = $1::uuid AND user_id = $2::uuid"
         " AND subject IN ('auth.user_registered', 'auth.refresh_replay_detected')",
-    [PG_OUTBOX_TELL_KEY] = "INSERT INTO outbox (subject, trace_id, label, detail)"
-                           " VALUES ($1::text, $2::text, $3::text, $4::text)",
+    /* Every instance sees the change; the first to say so is the one that tells. */
+    [PG_OUTBOX_TELL_KEY] =
+        "WITH first AS (INSERT INTO settings (name, value)"
+        "   VALUES ('key ' || $3::text || ' ' || $4::text, " NOW ") ON CONFLICT DO NOTHING"
+        "   RETURNING name)"
+        " INSERT INTO outbox (subject, trace_id, label, detail)"
+        " SELECT $1::text, $2::text, $3, $4 FROM first",
     [PG_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = $1::uuid",
     [PG_OUTBOX_LEAD] = "SELECT pg_try_advisory_lock(" RELAY_LOCK ")",
     /* $1 how many */

@@ -384,6 +384,7 @@ const struct store_ops STORE_SQLITE = {
     .set_active = sqlite_set_active,
     .delete_user = sqlite_delete_user,
     .revoke_session = sqlite_revoke_session,
+    .read_hashes = sqlite_read_hashes,
     .fence_sessions = sqlite_fence_sessions,
     .tell_key = sqlite_tell_key,
     .release_event = sqlite_release_event,

@@ -15,6 +15,7 @@ enum sqlite_statement {
     SQ_CREDENTIAL_PUT,
     SQ_CREDENTIAL_BY_EMAIL,
     SQ_CREDENTIAL_IS_ACTIVE,
+    SQ_CREDENTIAL_PAGE,
     SQ_CREDENTIAL_REHASH,
     SQ_THROTTLE_FIND,
     SQ_THROTTLE_RESERVE,
@@ -38,6 +39,7 @@ enum sqlite_statement {
     SQ_IDEMPOTENCY_DELETE,
     SQ_OUTBOX_PUT,
     SQ_OUTBOX_TAKE_BACK,
+    SQ_OUTBOX_CLAIM_KEY,
     SQ_OUTBOX_RELEASE,
     SQ_OUTBOX_SCRUB,
     SQ_OUTBOX_READ,
@@ -119,6 +121,7 @@ enum err sqlite_set_active(struct store_conn *base, const struct uuid *tenant_id
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                             const struct uuid *user_id, const uint8_t *identity_digest,
                             uint64_t *ended);
+enum err sqlite_read_hashes(struct store_conn *base, struct store_hash_page *page);
 enum err sqlite_fence_sessions(struct store_conn *base, int64_t *not_before);
 enum err sqlite_revoke_session(struct store_conn *base, const struct uuid *session_id,
                                const char *reason, struct store_revoked *out);

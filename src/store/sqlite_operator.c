@@ -220,6 +220,35 @@ static enum err revoke_session(struct sqlite_conn *conn, const struct uuid *sess
     return sqlite_end_one(conn, session_id, NULL, NULL, &told, &out->changed);
 }
 
+static enum err read_page(struct sqlite_conn *conn, struct store_hash_page *page)
+{
+    sqlite3_stmt *st = use_user(conn, SQ_CREDENTIAL_PAGE, &page->tenant_id, &page->user_id);
+    sqlite3_bind_int64(st, 3, STORE_HASH_PAGE);
+    struct uuid tenant_id = page->tenant_id, user_id = page->user_id; /* those in page are bound */
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    for (page->count = 0; row; page->count++) {
+        tenant_id = sqlite_column_id(st, 0);
+        user_id = sqlite_column_id(st, 1);
+        sqlite_column_str(st, 2, page->hashes[page->count], sizeof page->hashes[0]);
+        TRY(sqlite_step(conn, st, &row));
+    }
+    page->tenant_id = tenant_id;
+    page->user_id = user_id;
+    return OK;
+}
+
+/* Without a transaction: a reader holds no writer up. */
+enum err sqlite_read_hashes(struct store_conn *base, struct store_hash_page *page)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(sqlite_ready(conn));
+    enum err e = read_page(conn, page);
+    if (e != OK)
+        sqlite_disconnect(conn);
+    return e;
+}
+
 static enum err fence(struct sqlite_conn *conn, int64_t *not_before)
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_FENCE);

@@ -64,6 +64,18 @@ enum err sqlite_take_back(struct sqlite_conn *conn, const struct uuid *attempt_i
     return sqlite_run(conn, st, NULL);
 }
 
+/* Every instance sees the change of a key; the first to say so is the one that tells. */
+static enum err tell_once(struct sqlite_conn *conn, const struct sqlite_told *told)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_OUTBOX_CLAIM_KEY);
+    int64_t changes = 0;
+    sqlite_bind_str(st, 1, told->label);
+    sqlite_bind_str(st, 2, told->detail);
+    sqlite3_bind_int64(st, 3, told->occurred_at);
+    TRY(sqlite_run(conn, st, &changes));
+    return changes == 1 ? sqlite_tell(conn, told) : OK;
+}
+
 enum err sqlite_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
                          const char *state)
 {
@@ -71,7 +83,7 @@ enum err sqlite_tell_key(struct store_conn *base, enum event_kind kind, const ch
     const struct sqlite_told told = {
         .kind = kind, .occurred_at = clock_unix_ms(), .label = kid, .detail = state};
     TRY(sqlite_begin(conn));
-    return sqlite_end(conn, sqlite_tell(conn, &told));
+    return sqlite_end(conn, tell_once(conn, &told));
 }
 
 enum err sqlite_release_event(struct store_conn *base, const struct uuid *attempt_id)

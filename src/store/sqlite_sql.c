@@ -20,6 +20,9 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
                                " WHERE tenant_id = ?1 AND email = ?2",
     [SQ_CREDENTIAL_IS_ACTIVE] = "SELECT 1 FROM credentials"
                                 " WHERE tenant_id = ?1 AND user_id = ?2 AND status = 'active'",
+    [SQ_CREDENTIAL_PAGE] = "SELECT tenant_id, user_id, password_hash FROM credentials"
+                           " WHERE (tenant_id, user_id) > (?1, ?2)"
+                           " ORDER BY tenant_id, user_id LIMIT ?3",
     [SQ_CREDENTIAL_REHASH] = "UPDATE credentials SET password_hash = ?4, updated_at = ?5"
                              " WHERE tenant_id = ?1 AND user_id = ?2 AND password_hash = ?3",
     [SQ_THROTTLE_FIND] = "SELECT failures, window_started_at, locked_until FROM login_throttle"
@@ -88,6 +91,8 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "?9, ?10, ?11,"
         " ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [SQ_OUTBOX_TAKE_BACK] = "DELETE FROM outbox WHERE attempt_id = ?1 AND held_until > 0",
+    [SQ_OUTBOX_CLAIM_KEY] = "INSERT INTO settings (name, value)"
+                            " VALUES ('key ' || ?1 || ' ' || ?2, ?3) ON CONFLICT DO NOTHING",
     [SQ_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = ?1",
     [SQ_OUTBOX_SCRUB] =
         "UPDATE outbox SET client_ip = NULL, user_agent = NULL, previous_ip = NULL,"

@@ -149,6 +149,11 @@ enum err store_register(struct store_conn *conn, const struct store_credential *
         conn, conn->store->ops->register_credential(conn, credential, idempotency_digest, user_id));
 }
 
+enum err store_read_hashes(struct store_conn *conn, struct store_hash_page *page)
+{
+    return told(conn, conn->store->ops->read_hashes(conn, page));
+}
+
 enum err store_login_begin(struct store_conn *conn, const struct store_login_request *request,
                            struct store_login *out)
 {

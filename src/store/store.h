@@ -102,6 +102,19 @@ struct store_credential {
 MUST_USE enum err store_register(struct store_conn *conn, const struct store_credential *credential,
                                  const uint8_t *idempotency_digest, struct uuid *user_id);
 
+#define STORE_HASH_PAGE 256
+
+/* Some of the stored hashes; zeroed before the first page, then each page goes on where the one
+ * before ended. */
+struct store_hash_page {
+    struct uuid tenant_id, user_id; /* of the last one read */
+    size_t count;                   /* less than STORE_HASH_PAGE: there are no more */
+    char hashes[STORE_HASH_PAGE][STORE_HASH_MAX + 1];
+};
+
+/* Reads the next page of all credentials there are. */
+MUST_USE enum err store_read_hashes(struct store_conn *conn, struct store_hash_page *page);
+
 /* ---- login ---- */
 struct store_login_request {
     struct uuid tenant_id;

@@ -67,6 +67,7 @@ NUMBERS = {
     "DB_POOL_SIZE": ["0", "-1", "1000000"],
     "DB_TIMEOUT_MS": ["0", "-5"],
     "ACCESS_TOKEN_TTL_MINUTES": ["0", "61", "-15"],
+    "KEYS_ROTATE_DAYS": ["0", "3651", "-1"],
     "REFRESH_TOKEN_TTL_DAYS": ["0", "-1"],
     "REFRESH_IDLE_MINUTES": ["0", "-1"],
     "REFRESH_ABSOLUTE_MAX_DAYS": ["0", "-1"],

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 
 import pytest
@@ -13,6 +12,7 @@ from harness.db import now_ms
 from harness.fixtures import ServerFactory
 from harness.keys import b64u, unb64u
 from harness.raw import Volley, json_request, request
+from harness.settings import new_secret
 from harness.server import Server
 
 REPLAY_LOG = "security.refresh_replay_detected"
@@ -362,7 +362,8 @@ def test_spliced_tokens_are_refused(client: Client) -> None:
 
 def test_token_of_another_secret_is_refused(make_server: ServerFactory) -> None:
     """Same database, other SERVICE_SECRET: 401; with SERVICE_SECRET_PREVIOUS it works."""
-    old, new = secrets.token_hex(32), secrets.token_hex(32)
+    old = new_secret()
+    new = new_secret(old)
     server = make_server(SERVICE_SECRET=old, REFRESH_LEEWAY_SECONDS="60")
     with server.client() as client:
         account = client.new_account()

@@ -263,6 +263,31 @@ TEST(a_row_is_outdated_when_anything_that_makes_it_differs)
     assert_true(password_outdated(&policy, &work));
 }
 
+TEST(a_stored_hash_has_a_standing)
+{
+    char bare[PHC_MAX + 1], with_a[PHC_MAX + 1];
+    struct argon2_params was = policy.params;
+    hash("correct horse", bare);
+    assert_int_equal(password_standing(&policy, bare), PASSWORD_CURRENT);
+    policy.params.iterations++;
+    assert_int_equal(password_standing(&policy, bare), PASSWORD_PARAMETERS);
+    add_pepper(0, "a");
+    assert_int_equal(password_standing(&policy, bare), PASSWORD_PEPPER); /* counts before those */
+    policy.params = was;
+    hash("correct horse", with_a);
+    assert_int_equal(password_standing(&policy, with_a), PASSWORD_CURRENT);
+    add_pepper(0, "b");
+    add_pepper(1, "a");
+    assert_int_equal(password_standing(&policy, with_a), PASSWORD_PEPPER);
+    add_pepper(1, "c");
+    assert_int_equal(password_standing(&policy, with_a), PASSWORD_UNKNOWN_PEPPER);
+    static const char dear[] = "$argon2id$v=19$m=4194304,t=100,p=1$c29tZXNhbHRzb21lc2FsdA$"
+                               "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert_int_equal(password_standing(&policy, dear), PASSWORD_UNUSABLE);
+    assert_int_equal(password_standing(&policy, ""), PASSWORD_UNUSABLE);
+    assert_int_equal(password_standing(&policy, "$2b$12$x"), PASSWORD_UNUSABLE);
+}
+
 TEST(a_pepper_goes_into_the_hash_and_old_ones_still_verify)
 {
     char without[PHC_MAX + 1], with_a[PHC_MAX + 1], with_b[PHC_MAX + 1];
@@ -325,6 +350,7 @@ int main(void)
         WITH_POLICY(hostile_rows_cost_no_more_than_a_dummy_and_are_denied),
         WITH_POLICY(a_row_of_dearer_times_still_verifies),
         WITH_POLICY(a_row_is_outdated_when_anything_that_makes_it_differs),
+        WITH_POLICY(a_stored_hash_has_a_standing),
         WITH_POLICY(a_pepper_goes_into_the_hash_and_old_ones_still_verify),
         WITH_POLICY(a_pepper_of_another_value_is_denied),
         WITH_POLICY(wiping_leaves_nothing),

@@ -2,6 +2,7 @@
 
 #include <openssl/hmac.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "auth/service_keys.h"
 
@@ -121,6 +122,29 @@ TEST(the_previous_secret_is_known_by_its_id_and_no_other_is)
     service_keys_close(keys);
 }
 
+/* One secret in 256 has the id of another. */
+TEST(a_previous_secret_with_the_same_id_is_refused)
+{
+    struct secret current = {0}, previous = {0};
+    struct service_keys *keys = keys_of(CURRENT, ""), *out = NULL;
+    uint8_t id = service_keys_current_id(keys);
+    char text[SERVICE_SECRET_MIN + 1];
+    assert_ok(secret_copy(CURRENT, strlen(CURRENT), &current));
+    assert_err(service_keys_open(&current, &current, &out), ERR_CONFLICT);
+    for (unsigned i = 0; previous.len == 0; i++) {
+        snprintf(text, sizeof text, "%0*u", SERVICE_SECRET_MIN, i);
+        struct service_keys *other = keys_of(text, "");
+        if (service_keys_current_id(other) == id)
+            assert_ok(secret_copy(text, strlen(text), &previous));
+        service_keys_close(other);
+    }
+    assert_err(service_keys_open(&current, &previous, &out), ERR_CONFLICT);
+    assert_null(out);
+    service_keys_close(keys);
+    secret_close(&current);
+    secret_close(&previous);
+}
+
 TEST(parts_are_concatenated)
 {
     struct service_keys *keys = keys_of(CURRENT, "");
@@ -175,6 +199,7 @@ int main(void)
         cmocka_unit_test(keys_are_those_of_rfc5869),
         cmocka_unit_test(what_is_made_for_one_purpose_or_secret_means_nothing_under_another),
         cmocka_unit_test(the_previous_secret_is_known_by_its_id_and_no_other_is),
+        cmocka_unit_test(a_previous_secret_with_the_same_id_is_refused),
         cmocka_unit_test(parts_are_concatenated),
         cmocka_unit_test(any_thread_may_use_the_keys),
     };

@@ -378,7 +378,8 @@ TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits)
 
 TEST(keys_are_told_without_a_tenant)
 {
-    assert_ok(store_tell_key(conn, EVENT_KEY_REVOKED, "kid-1", "revoked"));
+    for (unsigned i = 0; i < 3; i++) /* as three instances would */
+        assert_ok(store_tell_key(conn, EVENT_KEY_REVOKED, "kid-1", "revoked"));
     const struct store_event *event = the_only(EVENT_KEY_REVOKED);
     assert_false(event->has_tenant || event->has_user || event->has_session);
     assert_string_equal(event->label, "kid-1");
@@ -433,8 +434,11 @@ TEST(kinds_that_are_not_wanted_are_not_written)
 
 TEST(events_are_read_in_order_measured_deleted_and_dropped)
 {
-    for (unsigned i = 0; i < 5; i++)
-        assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "kid", "active"));
+    for (unsigned i = 0; i < 5; i++) {
+        char kid[8];
+        snprintf(kid, sizeof kid, "kid-%u", i);
+        assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, kid, "active"));
+    }
     struct store_backlog backlog = {0};
     assert_ok(store_outbox_read(relay, events, 3, &count, &backlog));
     assert_int_equal(count, 3);
@@ -457,7 +461,7 @@ TEST(events_are_read_in_order_measured_deleted_and_dropped)
     backlog = read_all();
     assert_int_equal(backlog.rows, 0);
     assert_int_equal(backlog.oldest_at, 0);
-    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "kid", "active"));
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "kid-6", "active"));
     assert_true(the_only(EVENT_KEY_ROTATED)->seq > newest); /* never given again */
 }
 

@@ -97,6 +97,20 @@ class Database(ABC):
     def set_password_hash(self, tenant: str, user: str, phc: str) -> None:
         self.update("credentials", {"password_hash": phc}, tenant_id=tenant, user_id=user)
 
+    RANDOM_ID: str
+
+    def copy_credential(self, tenant: str, user: str, times: int) -> None:
+        """So many more users of the tenant with the same hash."""
+        series = "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < ?)"
+        series += " SELECT n FROM s"
+        self._run(
+            "INSERT INTO credentials (tenant_id, user_id, email, password_hash, status, created_at,"
+            f" updated_at) SELECT tenant_id, {self.RANDOM_ID}, n || email, password_hash, status,"
+            f" created_at, updated_at FROM credentials, ({series}) AS series"
+            " WHERE tenant_id = ? AND user_id = ?",
+            [times, self._encode("tenant_id", tenant), self._encode("user_id", user)],
+        )
+
     def set_status(self, tenant: str, user: str, status: str) -> None:
         self.update("credentials", {"status": status}, tenant_id=tenant, user_id=user)
 
@@ -151,6 +165,8 @@ def _plain(value: Any) -> Any:
 class SqliteDatabase(Database):
     """The embedded store: the file DATA_DIR/watchword.db."""
 
+    RANDOM_ID = "randomblob(16)"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -184,6 +200,8 @@ class SqliteDatabase(Database):
 
 class PostgresDatabase(Database):
     """A database of a test cluster."""
+
+    RANDOM_ID = "gen_random_uuid()"
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -1,6 +1,7 @@
 """Where the programs under test are, which stores to use, and the settings tests start with."""
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -72,6 +73,20 @@ def service_binary() -> Path:
 def fault_binary() -> Path:
     """The build that can kill itself at a named point."""
     return _binary("WATCHWORD_FAULT_BIN", "build-fault/watchword")
+
+
+def _secret_id(secret: str) -> bytes:
+    """As the service derives it: HKDF-SHA-256 (RFC 5869) without salt, one byte."""
+    key = hmac.digest(bytes(32), secret.encode(), "sha256")
+    return hmac.digest(key, b"watchword/1 secret id\x01", "sha256")[:1]
+
+
+def new_secret(*others: str) -> str:
+    """A SERVICE_SECRET whose id is none of the others' (one in 256 would be refused)."""
+    while True:
+        secret = secrets.token_hex(32)
+        if _secret_id(secret) not in [_secret_id(other) for other in others]:
+            return secret
 
 
 def clean_environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import os
 import re
 import signal
 import time
@@ -50,9 +51,19 @@ def _published(directory: KeyDir) -> set[str]:
             if state in ("next", "active", "retiring")}
 
 
+def _keeper(server: Server) -> int:
+    """The process that looks at the directory."""
+    pid = server.process.pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if Path(f"/proc/{child}/comm").read_text().strip() == "ww-keeper":
+            return int(child)
+    raise AssertionError("no keeper")
+
+
 def learn(server: Server, directory: KeyDir, signs: bool = True) -> None:
     """SIGHUP, and wait until it serves and signs with what is in the directory."""
     expected, active = _published(directory), directory.active()
+    os.kill(_keeper(server), signal.SIGCONT)
     server.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 20 * slowness()
     with server.client() as client:
@@ -84,9 +95,13 @@ class World:
 
     def command(self, line: str, *arguments: str) -> bool:
         """Change the keys; the first instance knows at once, the last 30 seconds later."""
+        if len(self.instances) > 1:
+            os.kill(_keeper(self.instances[-1]), signal.SIGSTOP)  # it would learn by itself
         self.directory.shift(self.now - self._shifted)
         self._shifted = self.now
         if self.directory.run(line, *arguments).code != 0:
+            if not self._late:
+                os.kill(_keeper(self.instances[-1]), signal.SIGCONT)
             return False
         learn(self.instances[0], self.directory)
         self._late.append(self.now + LATE)

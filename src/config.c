@@ -331,6 +331,10 @@ static void read_tokens(struct config *c, struct service_settings *s)
                        "is longer than REFRESH_ABSOLUTE_MAX_DAYS");
     s->refresh_leeway_ms = (int64_t)number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
     s->max_sessions_per_user = small(c, "MAX_SESSIONS_PER_USER", 50, 1, 1000);
+    s->session_retention_ms =
+        (int64_t)number(c, "SESSION_RETENTION_DAYS", 30, 0, 3650) * MS_PER_DAY;
+    s->client_data_retention_ms =
+        (int64_t)number(c, "CLIENT_DATA_RETENTION_DAYS", 30, 1, 3650) * MS_PER_DAY;
 }
 
 #define RATE_MAX 1000000

@@ -171,6 +171,7 @@ struct service {
     struct refunds *refunds;
     struct relay *relay; /* NULL: no events */
     struct census *census;
+    struct sweep *sweep;
     struct pace pace;
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
@@ -273,6 +274,21 @@ void probe_close(struct probe *probe);
 MUST_USE bool probe_ready(const struct probe *probe);
 /* An operation has failed: look now. */
 void probe_doubt(struct probe *probe);
+
+/* ---- sweep.c: takes away what has expired ---- */
+enum swept_kind {
+    SWEPT_SESSIONS = STORE_SWEEP_SESSIONS,
+    SWEPT_THROTTLES = STORE_SWEEP_THROTTLES,
+    SWEPT_KEYS = STORE_SWEEP_KEYS,
+    SWEPT_CLIENT_DATA,
+    SWEPT_KINDS,
+};
+MUST_USE enum err sweep_open(struct service *service, struct sweep **out);
+void sweep_close(struct sweep *sweep);
+/* Rows that this instance has deleted, or has taken address and user agent from. */
+uint64_t sweep_total(struct sweep *sweep, enum swept_kind kind);
+/* As the last sweep counted, whichever instance's. */
+uint64_t sweep_live_sessions(struct sweep *sweep);
 
 /* ---- metrics.c ---- */
 MUST_USE enum err metrics_open_service(struct service *service);

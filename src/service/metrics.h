@@ -44,6 +44,8 @@ enum metric_id {
     M_STARTED,
     M_BUILD,
     M_LOG_DROPPED,
+    M_SWEPT,
+    M_LIVE_SESSIONS,
     M_HTTP_REQUESTS,
     M_HTTP_DURATION,
     METRICS,

@@ -72,6 +72,10 @@ static const char *const LANE_NAMES[LANES] = {
     [LANE_DB] = "db", [LANE_HASH] = "hash", [LANE_SIGN] = "sign"};
 static const char *const DROP_NAMES[LANE_DROPS] = {
     [LANE_DROP_FULL] = "full", [LANE_DROP_DEADLINE] = "deadline", [LANE_DROP_GONE] = "gone"};
+static const char *const SWEPT_NAMES[SWEPT_KINDS] = {[SWEPT_SESSIONS] = "sessions",
+                                                     [SWEPT_THROTTLES] = "failed_logins",
+                                                     [SWEPT_KEYS] = "idempotency_keys",
+                                                     [SWEPT_CLIENT_DATA] = "client_data"};
 static const char *const METHOD_NAMES[HTTP_METHODS] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
 
 #define PLAIN_LABEL(fn, table)                                                                     \
@@ -89,6 +93,7 @@ PLAIN_LABEL(key_change_label, KEY_CHANGE_NAMES)
 PLAIN_LABEL(key_state_label, KEY_STATE_NAMES)
 PLAIN_LABEL(verify_label, VERIFY_NAMES)
 PLAIN_LABEL(lane_label, LANE_NAMES)
+PLAIN_LABEL(swept_label, SWEPT_NAMES)
 
 static const char *shed_label(const void *arg, unsigned series, unsigned label)
 {
@@ -240,6 +245,18 @@ static double read_one(void *arg, unsigned series)
     (void)arg;
     (void)series;
     return 1;
+}
+
+static double read_swept(void *arg, unsigned series)
+{
+    return (double)sweep_total(((struct service_metrics *)arg)->service->sweep,
+                               (enum swept_kind)series);
+}
+
+static double read_live_sessions(void *arg, unsigned series)
+{
+    (void)series;
+    return (double)sweep_live_sessions(((struct service_metrics *)arg)->service->sweep);
 }
 
 static double read_log_dropped(void *arg, unsigned series)
@@ -447,6 +464,18 @@ const struct metric METRIC_TABLE[METRICS] = {
                        .kind = METRIC_COUNTER,
                        .series = 1,
                        .read = read_log_dropped},
+    [M_SWEPT] = {.name = "auth_sweep_deleted_total",
+                 .help = "Expired rows deleted; client_data: sessions whose address was erased.",
+                 .kind = METRIC_COUNTER,
+                 .series = SWEPT_KINDS,
+                 .labels = {"what"},
+                 .value_of = swept_label,
+                 .read = read_swept},
+    [M_LIVE_SESSIONS] = {.name = "auth_sessions_live",
+                         .help = "Live sessions of all instances, counted about once an hour.",
+                         .kind = METRIC_GAUGE,
+                         .series = 1,
+                         .read = read_live_sessions},
     [M_HTTP_REQUESTS] = {.name = "http_requests_total",
                          .help = "Requests that have been answered.",
                          .kind = METRIC_COUNTER,

@@ -53,6 +53,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     if (config->nats_url != NULL)
         TRY(open_relay(service));
     TRY(census_open(config->store, config->password, &service->census));
+    TRY(sweep_open(service, &service->sweep));
     *out = TAKE(service);
     return OK;
 }
@@ -72,6 +73,7 @@ void service_close(struct service *service)
     if (service == NULL)
         return;
     census_close(service->census);
+    sweep_close(service->sweep);
     flow_close(service); /* its last calls may still have something to settle */
     probe_close(service->probe);
     relay_close(service->relay); /* after the last event has been written */

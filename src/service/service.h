@@ -25,6 +25,8 @@ struct service_settings {
     int64_t refresh_absolute_ms;
     int64_t refresh_leeway_ms;
     unsigned max_sessions_per_user;
+    int64_t session_retention_ms;     /* of rows, after the session's end */
+    int64_t client_data_retention_ms; /* of address and user agent, after its last use */
     unsigned lockout_threshold;
     int64_t lockout_ms;
     unsigned login_per_min_per_email;

@@ -60,6 +60,13 @@ struct store_ops {
                             size_t *count, struct store_backlog *backlog);
     enum err (*outbox_delete)(struct store_conn *conn, const int64_t *seqs, size_t n);
     enum err (*outbox_drop)(struct store_conn *conn, uint64_t n, uint64_t *dropped);
+    enum err (*sweep_begin)(struct store_conn *conn, int64_t lease_ms,
+                            struct store_sweep_turn *out);
+    enum err (*sweep_keep)(struct store_conn *conn, int64_t lease_ms);
+    enum err (*sweep_end)(struct store_conn *conn, int64_t pause_ms, uint64_t live_sessions);
+    enum err (*sweep_step)(struct store_conn *conn, enum store_sweep what,
+                           const struct store_sweep_rules *rules, struct store_sweep_place *place,
+                           struct store_swept *out);
 };
 
 extern const struct store_ops STORE_SQLITE;
@@ -90,6 +97,9 @@ uint64_t store_deadline_ns(const struct store_conn *conn);
 
 /* Whether events of this kind are written. */
 MUST_USE bool store_tells(const struct store_conn *conn, enum event_kind kind);
+
+/* No window of failed logins and no lock is longer: the largest LOCKOUT_MINUTES. */
+#define STORE_THROTTLE_MS INT64_C(86400000)
 
 /* Keeps a message for store_last_error and returns e. */
 MUST_USE enum err store_fail(enum err e, const char *what, const char *detail);

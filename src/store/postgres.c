@@ -218,4 +218,8 @@ const struct store_ops STORE_POSTGRESQL = {
     .outbox_read = pg_outbox_read,
     .outbox_delete = pg_outbox_delete,
     .outbox_drop = pg_outbox_drop,
+    .sweep_begin = pg_sweep_begin,
+    .sweep_keep = pg_sweep_keep,
+    .sweep_end = pg_sweep_end,
+    .sweep_step = pg_sweep_step,
 };

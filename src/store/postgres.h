@@ -41,6 +41,12 @@ enum pg_statement {
     PG_OUTBOX_MEASURE,
     PG_OUTBOX_DELETE,
     PG_OUTBOX_DROP,
+    PG_SWEEP_BEGIN,
+    PG_SWEEP_KEEP,
+    PG_SWEEP_END,
+    PG_SWEEP_SESSIONS,
+    PG_SWEEP_THROTTLES,
+    PG_SWEEP_KEYS,
     PG_STATEMENTS,
 };
 
@@ -145,5 +151,13 @@ enum err pg_outbox_read(struct store_conn *base, struct store_event *out, size_t
                         struct store_backlog *backlog);
 enum err pg_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);
 enum err pg_outbox_drop(struct store_conn *base, uint64_t n, uint64_t *dropped);
+
+/* ---- postgres_sweep.c ---- */
+enum err pg_sweep_begin(struct store_conn *base, int64_t lease_ms, struct store_sweep_turn *out);
+enum err pg_sweep_keep(struct store_conn *base, int64_t lease_ms);
+enum err pg_sweep_end(struct store_conn *base, int64_t pause_ms, uint64_t live_sessions);
+enum err pg_sweep_step(struct store_conn *base, enum store_sweep what,
+                       const struct store_sweep_rules *rules, struct store_sweep_place *place,
+                       struct store_swept *out);
 
 #endif

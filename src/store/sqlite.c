@@ -391,4 +391,8 @@ const struct store_ops STORE_SQLITE = {
     .outbox_read = sqlite_outbox_read,
     .outbox_delete = sqlite_outbox_delete,
     .outbox_drop = sqlite_outbox_drop,
+    .sweep_begin = sqlite_sweep_begin,
+    .sweep_keep = sqlite_sweep_keep,
+    .sweep_end = sqlite_sweep_end,
+    .sweep_step = sqlite_sweep_step,
 };

@@ -46,6 +46,9 @@ enum sqlite_statement {
     SQ_OUTBOX_MEASURE,
     SQ_OUTBOX_DELETE,
     SQ_OUTBOX_DROP,
+    SQ_SWEEP_CLAIM,
+    SQ_SWEEP_LIVE,
+    SQ_SETTING_SET,
     SQ_STATEMENTS,
 };
 
@@ -157,6 +160,15 @@ enum err sqlite_outbox_read(struct store_conn *base, struct store_event *out, si
                             size_t *count, struct store_backlog *backlog);
 enum err sqlite_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);
 enum err sqlite_outbox_drop(struct store_conn *base, uint64_t n, uint64_t *dropped);
+
+/* ---- sqlite_sweep.c ---- */
+enum err sqlite_sweep_begin(struct store_conn *base, int64_t lease_ms,
+                            struct store_sweep_turn *out);
+enum err sqlite_sweep_keep(struct store_conn *base, int64_t lease_ms);
+enum err sqlite_sweep_end(struct store_conn *base, int64_t pause_ms, uint64_t live_sessions);
+enum err sqlite_sweep_step(struct store_conn *base, enum store_sweep what,
+                           const struct store_sweep_rules *rules, struct store_sweep_place *place,
+                           struct store_swept *out);
 
 /* ---- binding and reading; columns and parameters count as SQLite counts them ---- */
 static inline void sqlite_bind_id(sqlite3_stmt *st, int at, const struct uuid *id)

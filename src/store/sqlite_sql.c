@@ -110,4 +110,8 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_OUTBOX_DELETE] = "DELETE FROM outbox WHERE seq = ?1",
     [SQ_OUTBOX_DROP] =
         "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?1)",
+    [SQ_SWEEP_CLAIM] = "UPDATE settings SET value = ?2 WHERE name = 'sweep_due'"
+                       " AND (value <= ?1 OR value > ?3)",
+    [SQ_SWEEP_LIVE] = "SELECT value FROM settings WHERE name = 'live_sessions'",
+    [SQ_SETTING_SET] = "UPDATE settings SET value = ?2 WHERE name = ?1",
 };

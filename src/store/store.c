@@ -239,3 +239,25 @@ enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before)
 {
     return told(conn, conn->store->ops->fence_sessions(conn, not_before));
 }
+
+enum err store_sweep_begin(struct store_conn *conn, int64_t lease_ms, struct store_sweep_turn *out)
+{
+    return told(conn, conn->store->ops->sweep_begin(conn, lease_ms, out));
+}
+
+enum err store_sweep_keep(struct store_conn *conn, int64_t lease_ms)
+{
+    return told(conn, conn->store->ops->sweep_keep(conn, lease_ms));
+}
+
+enum err store_sweep_end(struct store_conn *conn, int64_t pause_ms, uint64_t live_sessions)
+{
+    return told(conn, conn->store->ops->sweep_end(conn, pause_ms, live_sessions));
+}
+
+enum err store_sweep_step(struct store_conn *conn, enum store_sweep what,
+                          const struct store_sweep_rules *rules, struct store_sweep_place *place,
+                          struct store_swept *out)
+{
+    return told(conn, conn->store->ops->sweep_step(conn, what, rules, place, out));
+}

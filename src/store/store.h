@@ -321,4 +321,55 @@ MUST_USE enum err store_revoke_session(struct store_conn *conn, const struct uui
  * reason "operator", when its session is next presented. Gives the time, which never goes back. */
 MUST_USE enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before);
 
+/* ---- the sweep: what nobody needs any more goes, in small steps ---- */
+enum store_sweep {
+    STORE_SWEEP_SESSIONS,  /* ended long ago; and addresses and user agents of those not used lately
+                            */
+    STORE_SWEEP_THROTTLES, /* failed logins whose window and lock are over */
+    STORE_SWEEP_KEYS,      /* idempotency keys that hold no more */
+    STORE_SWEEPS,
+};
+
+/* No pause between sweeps is longer. */
+#define STORE_SWEEP_PAUSE_MAX_MS INT64_C(86400000)
+
+struct store_sweep_turn {
+    bool ours;
+    uint64_t live_sessions; /* as the last sweep counted them; 0 before the first */
+};
+
+/* Of all instances one sweeps at a time: the first that asks once a sweep is due. The turn is its
+ * own for lease_ms, and for as long again with each keep; that of an instance that died lapses.
+ * Nothing bad happens if two should sweep at once. */
+MUST_USE enum err store_sweep_begin(struct store_conn *conn, int64_t lease_ms,
+                                    struct store_sweep_turn *out);
+MUST_USE enum err store_sweep_keep(struct store_conn *conn, int64_t lease_ms);
+/* The next is due after the pause. */
+MUST_USE enum err store_sweep_end(struct store_conn *conn, int64_t pause_ms,
+                                  uint64_t live_sessions);
+
+struct store_sweep_rules {
+    int64_t session_ms;     /* how long an ended session's row stays */
+    int64_t client_data_ms; /* how long after its last use a session keeps address and user agent */
+};
+
+/* How far a table has been walked; zero at its beginning. */
+struct store_sweep_place {
+    bool end;
+    uint32_t page;                                         /* PostgreSQL */
+    uint8_t key[STORE_DIGEST_LEN], key2[STORE_DIGEST_LEN]; /* SQLite */
+    size_t key_len, key2_len;
+};
+
+struct store_swept {
+    uint64_t deleted; /* rows */
+    uint64_t erased;  /* rows that lost address and user agent */
+    uint64_t live;    /* sessions met that are live */
+};
+
+/* Walks on by some hundred rows, in one short transaction, and moves the place on. */
+MUST_USE enum err store_sweep_step(struct store_conn *conn, enum store_sweep what,
+                                   const struct store_sweep_rules *rules,
+                                   struct store_sweep_place *place, struct store_swept *out);
+
 #endif

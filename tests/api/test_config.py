@@ -73,6 +73,8 @@ NUMBERS = {
     "REFRESH_ABSOLUTE_MAX_DAYS": ["0", "-1"],
     "REFRESH_LEEWAY_SECONDS": ["-1", "61"],
     "MAX_SESSIONS_PER_USER": ["0", "-1"],
+    "SESSION_RETENTION_DAYS": ["-1", "3651"],
+    "CLIENT_DATA_RETENTION_DAYS": ["0", "-1", "3651"],
     "ARGON_MEMORY_KB": ["0", "-1", "7168", "12287", "999999999"],
     "ARGON_ITERATIONS": ["0", "-1"],
     "ARGON_PARALLELISM": ["0", "-1", "1000"],
@@ -350,6 +352,7 @@ def test_limits_at_their_ends_are_taken(settings: Configure) -> None:
         "REFRESH_PER_MIN_PER_TOKEN": ["1000000"], "IP_RL_PER_SECOND": ["1", "1000000"],
         "IP_RL_BURST": ["1", "1000000"], "CONNECTIONS_PER_ADDRESS": ["1", "8192"],
         "REFRESH_DELIVERY": ["body", "cookie", "both"],
+        "SESSION_RETENTION_DAYS": ["0", "3650"], "CLIENT_DATA_RETENTION_DAYS": ["1", "3650"],
         "MAX_CONCURRENT_HASHES": ["1", "4"], "METRICS_PUBLIC": ["true", "false"],
         "TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "127.0.0.1,2001:db8::/32", "0.0.0.0/0"],
     }

@@ -78,6 +78,10 @@ OTHER_AT_START = {
     "auth_outbox_backlog": [{}],
     "auth_outbox_oldest_seconds": [{}],
     "auth_outbox_dropped_total": [{}],
+    "auth_sessions_live": [{}],
+    "auth_sweep_deleted_total": [
+        {"what": what} for what in ("sessions", "failed_logins", "idempotency_keys", "client_data")
+    ],
 }
 PROCESS = (
     "process_cpu_seconds_total", "process_resident_memory_bytes", "process_threads",

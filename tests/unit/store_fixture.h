@@ -59,5 +59,6 @@ int run_session_tests(void);
 int run_operator_tests(void);
 int run_race_tests(void);
 int run_outbox_tests(void);
+int run_sweep_tests(void);
 
 #endif

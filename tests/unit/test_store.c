@@ -493,7 +493,7 @@ static int run_all(const char *pg_url)
         return 1;
     printf("---- %s ----\n", store_kind(store));
     int failed = run_login_tests() + run_session_tests() + run_operator_tests() + run_race_tests() +
-                 run_outbox_tests();
+                 run_outbox_tests() + run_sweep_tests();
     store_fixture_close();
     return failed;
 }

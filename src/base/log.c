@@ -81,13 +81,20 @@ void log_ms(struct log_line *line, const char *key, uint64_t ns)
 }
 
 /* A pipe that polls writable takes PIPE_BUF bytes without blocking; the lock keeps that true until
- * our write. */
+ * our write. A file on a full disk may take a part: the next line then begins on a new one. */
 static bool write_line(const char *p, size_t len)
 {
+    static bool torn;
     struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
     pthread_mutex_lock(&write_lock);
-    bool ok = poll(&fd, 1, 0) == 1 && (fd.revents & POLLOUT) != 0 &&
-              write(STDERR_FILENO, p, len) == (ssize_t)len;
+    bool ok = poll(&fd, 1, 0) == 1 && (fd.revents & POLLOUT) != 0;
+    if (ok && torn)
+        ok = write(STDERR_FILENO, "\n", 1) == 1;
+    if (ok) {
+        ssize_t n = write(STDERR_FILENO, p, len);
+        ok = n == (ssize_t)len;
+        torn = n > 0 && !ok;
+    }
     pthread_mutex_unlock(&write_lock);
     return ok;
 }

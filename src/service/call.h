@@ -304,7 +304,7 @@ void key_news_tell(struct service *service, const struct keyring *before,
                    const struct keyring *after);
 
 /* ---- note.c ---- */
-/* The request's one log line. */
+/* The request's one log line. Of a flood of refusals of one kind, some. */
 void note_request(const struct call *call);
 /* A security event's own line, with what identifies the call. */
 void note_event(const struct call *call, enum log_level level, const char *event,

@@ -5,46 +5,83 @@
 #include "base/clock.h"
 #include "service/call.h"
 
-/* A flood of one event shows as this many lines a second, the last with how many were left out. */
-#define EVENT_LINES_PER_SECOND 20
+/* A flood of one kind shows as this many lines a second; the next line after it says how many were
+ * left out. All kinds of refused requests together have a limit of their own: whatever is sent, the
+ * log grows by some 100 kB a second at most. */
+#define LINES_PER_SECOND 20
+#define REFUSALS_PER_SECOND 200
 #define EVENTS_MAX 16
+#define ROUTES_MAX 32
 
 struct sampled {
-    const char *event; /* compared by address: literals */
     uint64_t second;
     unsigned lines;
     uint64_t suppressed;
 };
 
-static pthread_mutex_t sample_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sampled samples[EVENTS_MAX];
+struct sampled_event {
+    const char *name;
+    struct sampled sampled;
+};
 
-/* True if the line may be written; *suppressed is then how many before it were not. */
-static bool sample(const char *event, uint64_t *suppressed)
+static pthread_mutex_t sample_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sampled_event events[EVENTS_MAX];
+static struct sampled refusals[ROUTES_MAX + 1][OUTCOMES]; /* the last row: no route */
+static struct sampled all_refusals;
+
+/* Under the lock. */
+static bool has_room(struct sampled *s, unsigned limit)
 {
     uint64_t second = clock_mono_ns() / NS_PER_SECOND;
-    bool write = true;
-    *suppressed = 0;
-    pthread_mutex_lock(&sample_lock);
-    for (unsigned i = 0; i < EVENTS_MAX; i++) {
-        struct sampled *s = &samples[i];
-        if (s->event != NULL && strcmp(s->event, event) != 0)
-            continue;
-        s->event = event;
-        if (s->second != second) {
-            s->second = second;
-            s->lines = 0;
-        }
-        write = s->lines < EVENT_LINES_PER_SECOND;
-        if (write) {
-            s->lines++;
-            *suppressed = s->suppressed;
-            s->suppressed = 0;
-        } else {
-            s->suppressed++;
-        }
-        break;
+    if (s->second != second) {
+        s->second = second;
+        s->lines = 0;
     }
+    return s->lines < limit;
+}
+
+static bool take(struct sampled *s, bool room, uint64_t *suppressed)
+{
+    if (!room) {
+        s->suppressed++;
+        return false;
+    }
+    s->lines++;
+    *suppressed = s->suppressed;
+    s->suppressed = 0;
+    return true;
+}
+
+static struct sampled *find_event(const char *name)
+{
+    unsigned i = 0;
+    while (i < EVENTS_MAX - 1 && events[i].name != NULL && strcmp(events[i].name, name) != 0)
+        i++;
+    events[i].name = name; /* a literal; should there ever be more, they share the last place */
+    return &events[i].sampled;
+}
+
+/* True if the line may be written; *suppressed is then how many before it were not. */
+static bool sample_event(const char *name, uint64_t *suppressed)
+{
+    pthread_mutex_lock(&sample_lock);
+    struct sampled *s = find_event(name);
+    bool write = take(s, has_room(s, LINES_PER_SECOND), suppressed);
+    pthread_mutex_unlock(&sample_lock);
+    return write;
+}
+
+/* The same for a request's line. What went well is always written. */
+static bool sample_request(const struct call *call, uint64_t *suppressed)
+{
+    if (call->outcome == OUTCOME_OK || call->outcome == OUTCOME_RETRIED)
+        return true;
+    size_t route = call->route != NULL ? (size_t)(call->route - ROUTES) : ROUTES_MAX;
+    struct sampled *s = &refusals[route < ROUTES_MAX ? route : ROUTES_MAX][call->outcome];
+    pthread_mutex_lock(&sample_lock);
+    bool room = has_room(s, LINES_PER_SECOND) && has_room(&all_refusals, REFUSALS_PER_SECOND);
+    bool write = take(s, room, suppressed);
+    all_refusals.lines += write;
     pthread_mutex_unlock(&sample_lock);
     return write;
 }
@@ -74,7 +111,7 @@ bool note_begin(const struct call *call, struct log_line *line, enum log_level l
                 const char *event, const char *message)
 {
     uint64_t suppressed = 0;
-    if (!log_wants(level) || !sample(event, &suppressed))
+    if (!log_wants(level) || !sample_event(event, &suppressed))
         return false;
     log_begin(line, level, event, message);
     put_context(call, line);
@@ -102,7 +139,8 @@ void note_request(const struct call *call)
 {
     static const char *const methods[] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
     enum log_level level = level_of(call);
-    if (!log_wants(level))
+    uint64_t suppressed = 0;
+    if (!log_wants(level) || !sample_request(call, &suppressed))
         return;
     struct log_line line;
     log_begin(&line, level, "http.request", call->route != NULL ? call->route->name : "other");
@@ -113,5 +151,7 @@ void note_request(const struct call *call)
     log_str(&line, "error", call->error);
     log_str(&line, "fault", call->fault);
     log_ms(&line, "duration_ms", clock_mono_ns() - call->http->started_ns);
+    if (suppressed > 0)
+        log_i64(&line, "suppressed", (int64_t)suppressed);
     log_end(&line);
 }

@@ -16,7 +16,7 @@ static enum err connect_once(const struct store *store, PGconn **out)
 {
     char seconds[16];
     struct text t = text_on(seconds, sizeof seconds);
-    text_put_u64(&t, store->timeout_ms / 1000 < 2 ? 2 : store->timeout_ms / 1000);
+    text_put_u64(&t, store->timeout_ms / 1000 < 5 ? 5 : store->timeout_ms / 1000);
     const char *const keys[] = {"dbname", "connect_timeout", "application_name", NULL};
     const char *const values[] = {store->url, seconds, "watchword migrate", NULL};
     PGconn *pg = PQconnectdbParams(keys, values, 1);

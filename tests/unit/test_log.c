@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -209,6 +211,49 @@ TEST(lines_of_several_threads_do_not_mix)
     assert_int_equal(lines, 400);
 }
 
+/* Stderr is a file that cannot grow beyond so many bytes. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+TEST(after_half_a_line_on_a_full_disk_the_next_begins_on_its_own)
+{
+    static char all[4096];
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    dup2(fileno(file), STDERR_FILENO);
+    signal(SIGXFSZ, SIG_IGN);
+    uint64_t before = log_dropped();
+    limit_files(150);
+    for (unsigned i = 0; i < 5; i++)
+        log_note(LOG_INFO, "e", "while the disk is full", NULL);
+    limit_files(RLIM_INFINITY);
+    assert_int_equal(log_dropped() - before, 4);
+    log_note(LOG_INFO, "e", "room again", NULL);
+    log_note(LOG_INFO, "e", "and again", NULL);
+    ssize_t n = pread(fileno(file), all, sizeof all - 1, 0);
+    fclose(file);
+    assert_in_range(n, 1, sizeof all - 1);
+    const char *starts[5], *p = all;
+    size_t lines = 0;
+    for (; *p != '\0' && lines < ARRAY_LEN(starts); lines++) {
+        starts[lines] = p;
+        p = strchr(p, '\n') + 1;
+    }
+    assert_int_equal(lines, 4); /* one, half a one, two */
+    for (size_t i = 0; i < lines; i++) {
+        json_t *j = NULL;
+        const char *why = NULL, *end = i + 1 < lines ? starts[i + 1] : p;
+        enum err e = json_read(starts[i], (size_t)(end - starts[i]) - 1, &j, &why);
+        assert_int_equal(e == OK, i != 1);
+        json_decref(j);
+    }
+}
+
 #define CAPTURED(name) cmocka_unit_test_setup_teardown(name, capture, release)
 
 int main(void)
@@ -222,6 +267,7 @@ int main(void)
         CAPTURED(levels_below_the_lowest_are_silent),
         CAPTURED(a_full_pipe_drops_lines_counts_them_and_holds_up_nobody),
         CAPTURED(lines_of_several_threads_do_not_mix),
+        CAPTURED(after_half_a_line_on_a_full_disk_the_next_begins_on_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

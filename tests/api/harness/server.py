@@ -134,7 +134,8 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, *, wait: bool = True) -> "Server":
+    def start(self, *, wait: bool = True, output: int | None = None) -> "Server":
+        """Its log goes to a file, or to the descriptor `output`."""
         assert self._process is None, "already started"
         for name in {"PORT", "OPS_PORT"} - self._fixed_ports:
             self.settings[name] = str(ports.free_port())
@@ -145,7 +146,8 @@ class Server:
         with open(path, "wb") as log:
             self._process = subprocess.Popen(
                 [str(self.binary), "serve"], env=environment(self.settings),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log if output is None else output,
+                cwd="/",
                 preexec_fn=dies_with_us(signal.SIGKILL),
             )
         if wait:

@@ -70,7 +70,6 @@ def _logins(server: Server, account: Account, seconds: float) -> list[float]:
 
 def test_purge_is_not_felt(make_server: ServerFactory) -> None:
     server = make_server(MAX_SESSIONS_PER_USER="20")
-    wait_swept(server.db)
     with server.client() as client:
         account = client.new_account()
     _fill(server, ROWS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from harness.client import Client
 from harness.fixtures import ServerFactory
 from harness.settings import fault_binary
-from harness.sweeping import DAY_MS, due_in_ms, let_sweep, wait_swept
+from harness.sweeping import DAY_MS, due_in_ms, let_sweep
 
 TIMES = ["opened_at", "rotated_at", "idle_expires_at", "absolute_expires_at"]
 
@@ -17,7 +17,6 @@ def _sessions(client: Client, count: int) -> list[str]:
 def test_killed_in_a_step(make_server: ServerFactory) -> None:
     """kill -9 inside a step, again and again: what stays is whole, and a later sweep finishes."""
     server = make_server(binary=fault_binary(), MAX_SESSIONS_PER_USER="100")
-    wait_swept(server.db)
     with server.client() as client:
         gone, live = _sessions(client, 20), _sessions(client, 3)
     for session in gone:

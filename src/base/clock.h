@@ -19,6 +19,9 @@ int64_t clock_unix_ms(void);
 /* Nanoseconds since an arbitrary point; only differences mean something. */
 uint64_t clock_mono_ns(void);
 
+/* The same, with the time that the machine was suspended. */
+uint64_t clock_boot_ns(void);
+
 /* At least so long, unless a signal comes. */
 void clock_sleep_ns(uint64_t ns);
 

@@ -20,6 +20,9 @@
 #define LEASE_MS INT64_C(60000)
 #define KEEP_NS (15 * NS_PER_SECOND)
 
+/* How far the database's clock may stray from the course of time. */
+#define STRAY_MAX_MS INT64_C(3600000)
+
 #define REST_FACTOR 10
 #define REST_MIN_MS 2
 #define REST_MAX_MS 1000
@@ -33,6 +36,9 @@ struct sweep {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool closing, running;
+    int64_t first_now; /* the database's clock at the first look, and this machine's */
+    uint64_t first_boot_ns;
+    bool strayed;
     atomic_uint_fast64_t totals[SWEPT_KINDS];
     atomic_uint_fast64_t live_sessions;
 };
@@ -126,6 +132,27 @@ static enum err walk_all(struct sweep *sweep)
     return OK;
 }
 
+/* A clock that has jumped ahead shows sessions as expired that are not. They are refused as long as
+ * it is wrong; deleted they would be lost for good. */
+static bool clock_is_sane(struct sweep *sweep, int64_t now)
+{
+    uint64_t boot = clock_boot_ns();
+    if (sweep->first_boot_ns == 0) {
+        sweep->first_now = now;
+        sweep->first_boot_ns = boot;
+    }
+    int64_t passed = (int64_t)((boot - sweep->first_boot_ns) / NS_PER_MS);
+    int64_t stray = now - sweep->first_now - passed;
+    bool strayed = stray > STRAY_MAX_MS || stray < -STRAY_MAX_MS;
+    if (strayed && !sweep->strayed)
+        log_note(
+            LOG_ERROR, "sweep.clock",
+            "the database's clock has jumped: nothing is deleted until it is right, or restart",
+            NULL);
+    sweep->strayed = strayed;
+    return !strayed;
+}
+
 /* What fails here is nobody's loss: the turn lapses, and somebody sweeps again. */
 static void look(struct sweep *sweep)
 {
@@ -133,7 +160,7 @@ static void look(struct sweep *sweep)
     if (!store_is_up(sweep->store) || store_sweep_begin(sweep->conn, LEASE_MS, &turn) != OK)
         return;
     atomic_store(&sweep->live_sessions, turn.live_sessions);
-    if (turn.ours && walk_all(sweep) == ERR_INTERNAL)
+    if (clock_is_sane(sweep, turn.now) && turn.ours && walk_all(sweep) == ERR_INTERNAL)
         log_note(LOG_ERROR, "sweep.failed", "expired rows stay for now", store_last_error());
 }
 

@@ -274,7 +274,7 @@ const char *const PG_SQL[PG_STATEMENTS] = {
                        "   WHERE name = 'sweep_due'"
                        "   AND (value <= " NOW " OR value > " NOW " + 86400000) RETURNING 1)"
                        " SELECT EXISTS (SELECT FROM t),"
-                       " (SELECT value FROM settings WHERE name = 'live_sessions')",
+                       " (SELECT value FROM settings WHERE name = 'live_sessions'), " NOW,
     [PG_SWEEP_KEEP] = "UPDATE settings SET value = " NOW " + $1::bigint WHERE name = 'sweep_due'",
     [PG_SWEEP_END] = "UPDATE settings SET value = CASE name WHEN 'sweep_due'"
                      " THEN " NOW " + $1::bigint ELSE $2::bigint END"

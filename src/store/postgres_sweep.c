@@ -72,7 +72,8 @@ enum err pg_sweep_begin(struct store_conn *base, int64_t lease_ms, struct store_
     pg_put_i64(&call, lease_ms);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
     *out = (struct store_sweep_turn){.ours = pg_get_bool(res, 0, 0),
-                                     .live_sessions = (uint64_t)pg_get_i64(res, 0, 1)};
+                                     .live_sessions = (uint64_t)pg_get_i64(res, 0, 1),
+                                     .now = pg_get_i64(res, 0, 2)};
     return OK;
 }
 

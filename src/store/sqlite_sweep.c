@@ -186,9 +186,9 @@ static enum err begin(struct sqlite_conn *conn, int64_t lease_ms, int64_t now,
 enum err sqlite_sweep_begin(struct store_conn *base, int64_t lease_ms, struct store_sweep_turn *out)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
-    struct store_sweep_turn turn = {0};
+    struct store_sweep_turn turn = {.now = clock_unix_ms()};
     TRY(sqlite_begin(conn));
-    TRY(sqlite_end(conn, begin(conn, lease_ms, clock_unix_ms(), &turn)));
+    TRY(sqlite_end(conn, begin(conn, lease_ms, turn.now, &turn)));
     *out = turn;
     return OK;
 }

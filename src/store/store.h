@@ -336,6 +336,7 @@ enum store_sweep {
 struct store_sweep_turn {
     bool ours;
     uint64_t live_sessions; /* as the last sweep counted them; 0 before the first */
+    int64_t now;
 };
 
 /* Of all instances one sweeps at a time: the first that asks once a sweep is due. The turn is its

@@ -23,17 +23,21 @@ from harness.client import Account
 from harness.fixtures import ServerFactory, data_root  # noqa: F401
 from harness.postgres import Cluster
 from harness.server import Server
-from harness.settings import slowness
+from harness.settings import prompt_slack, slowness
 from harness.storage import postgres_storage
 
 DB_TIMEOUT = 1.0
-PROMPT = (DB_TIMEOUT + 0.2) * slowness()
 HEALED_WITHIN = 10 * slowness()
 DOWN_FOR = 4.0
 POOL = 4
 THRESHOLD = 4
 # The probe and the sweep have a connection of their own.
 CONNECTIONS_MAX = POOL + 2
+
+
+def _prompt() -> float:
+    """What the service promises, and what the machine may add."""
+    return (DB_TIMEOUT + prompt_slack()) * slowness()
 
 
 @pytest.fixture
@@ -96,7 +100,7 @@ def _assert_down(crowd: Crowd, begin: float, end: float) -> None:
     assert {a.status for a in told} == {503}, Counter((a.what, a.status) for a in told)
     late = max(told, key=lambda a: a.took)
     print(f"{len(told)} answers while down, slowest {late.took * 1e3:.0f} ms ({late.what})")
-    assert late.took <= PROMPT, late
+    assert late.took <= _prompt(), late
 
 
 def _assert_prompt(crowd: Crowd, hit: float, end: float) -> None:
@@ -105,7 +109,7 @@ def _assert_prompt(crowd: Crowd, hit: float, end: float) -> None:
     late = max(told, key=lambda a: a.done - max(a.sent, hit))
     waited = late.done - max(late.sent, hit)
     print(f"slowest answer from the outage on: {waited * 1e3:.0f} ms ({late.what}, {late.status})")
-    assert waited <= PROMPT, late
+    assert waited <= _prompt(), late
 
 
 def _assert_keys_go_on(crowd: Crowd, hit: float, end: float) -> None:
@@ -190,8 +194,8 @@ def _ordeal(
         assert set(before) == {200}, before
         _assert_no_leak(server, cluster, descriptors)
     _assert_honest(crowd.since(0))
-    _assert_down(crowd, hurt_done, begin_heal - PROMPT)
-    _assert_prompt(crowd, hit, begin_heal - PROMPT)
+    _assert_down(crowd, hurt_done, begin_heal - _prompt())
+    _assert_prompt(crowd, hit, begin_heal - _prompt())
     _assert_keys_go_on(crowd, hit, healed)
     _assert_ready_at_once(crowd)
     _assert_nobody_pays(server)
@@ -317,7 +321,7 @@ def test_a_held_row_does_not_stop_the_others(
             answer = client.refresh(held.refresh)
             took = time.monotonic() - begin
             assert_problem(answer, 503, "unavailable")
-            assert DB_TIMEOUT * 0.9 <= took <= PROMPT
+            assert DB_TIMEOUT * 0.9 <= took <= _prompt()
             assert server.is_ready()
             assert_tokens(client.refresh(free.refresh))
         finally:

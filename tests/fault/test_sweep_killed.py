@@ -26,7 +26,7 @@ def test_killed_in_a_step(make_server: ServerFactory) -> None:
         server.db.update("settings", {"value": 0}, name="sweep_due")
         server.stop()
         server.settings["WATCHWORD_FAIL_AT"] = "sweep.step"
-        server.start()
+        server.start(wait=False)
         server.wait_killed()
         assert 0 < due_in_ms(server.db) <= 60000, "its turn lapses after a minute"
         assert {row["id"] for row in server.db.rows("sessions")} >= set(live)

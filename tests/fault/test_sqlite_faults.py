@@ -185,13 +185,22 @@ def test_read_only(start: Callable[..., Server], small_disk: Path) -> None:
     with server.client() as client:
         kept = Kept(client)
     server.stop()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    _remount(small_disk, "ro")
     server.start(wait=False)
     _wait_listening(server)
     _assert_down(server, kept, "database.down")
     assert any(word in server.last_log() for word in ("readonly", "unable to open"))
-    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    _remount(small_disk, "rw")
     _assert_back(server, kept)
+
+
+def _remount(folder: Path, mode: str) -> None:
+    """Once the last of the server's processes has let go of it."""
+    deadline = time.monotonic() + 10 * slowness()
+    command = ["mount", "-o", f"remount,{mode}", str(folder)]
+    while subprocess.run(command, capture_output=True).returncode != 0:
+        assert time.monotonic() < deadline, f"{folder} stays busy"
+        time.sleep(0.05)
 
 
 def _wait_listening(server: Server) -> None:

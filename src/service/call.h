@@ -83,6 +83,8 @@ struct login_call {
     enum delivery delivery;
     struct uuid attempt_id;
     struct store_login found;
+    uint64_t found_mono_ns;     /* when that was */
+    int64_t opened_at;          /* the session; by the database's clock */
     char new_hash[PHC_MAX + 1]; /* "": the stored one stays */
     struct uuid session_id;
     struct refresh_token token;

@@ -146,6 +146,7 @@ enum flow login_load(struct call *call, struct store_conn *conn)
         answer_fault(call, e, store_last_error());
         return FLOW_DONE;
     }
+    login->found_mono_ns = clock_mono_ns();
     if (login->found.locked) {
         call->undo = NULL; /* nothing was reserved */
         answer_retry(call, OUTCOME_LOCKED, ERR_LOCKED, "account_locked",
@@ -256,12 +257,15 @@ static enum err make_session(struct call *call, const struct sign_thread *thread
 {
     struct login_call *login = &call->login;
     const struct service_config *config = &call->service->config;
+    /* The database's clock, which the next token of this session will go by. */
+    login->opened_at =
+        login->found.now + (int64_t)((clock_mono_ns() - login->found_mono_ns) / NS_PER_MS);
     TRY(uuid_make_v4(&login->session_id));
     TRY(refresh_token_make(config->keys, &login->session_id, &login->token));
     struct access_claims claims = {.tenant_id = call->tenant_id,
                                    .user_id = login->found.user_id,
                                    .session_id = login->session_id,
-                                   .auth_time = clock_unix_ms() / MS_PER_SECOND};
+                                   .auth_time = login->opened_at / MS_PER_SECOND};
     return call_issue(call, thread, &claims);
 }
 
@@ -289,6 +293,7 @@ static enum err open_session(struct call *call, struct store_conn *conn)
         .user_id = login->found.user_id,
         .client_ip = call->http->client_ip,
         .user_agent = call->http->user_agent,
+        .opened_at = login->opened_at,
         .idle_ms = s->refresh_idle_ms,
         .absolute_ms = s->refresh_absolute_ms,
         .max_sessions = s->max_sessions_per_user,

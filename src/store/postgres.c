@@ -169,6 +169,7 @@ static enum err login_finish(struct store_conn *base, const struct store_new_ses
     pg_put_i64(&calls[1], s->absolute_ms);
     pg_put_str(&calls[1], s->new_hash != NULL ? s->old_hash : NULL);
     pg_put_str(&calls[1], s->new_hash);
+    pg_put_i64(&calls[1], s->opened_at);
     if (pg_put_telling(&calls[1], base, EVENT_USER_LOGGED_IN))
         pg_put_bytes(&calls[1], s->attempt_id != NULL ? s->attempt_id->b : NULL,
                      sizeof(struct uuid));

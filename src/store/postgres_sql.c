@@ -103,14 +103,14 @@
     " AS (DELETE FROM outbox WHERE attempt_id = " attempt "::uuid AND held_until > 0)"
 
 /* $1 session $2 tenant $3 user $4 token digest $5 identity digest $6 ip $7 agent $8 idle
- * $9 absolute $10 old hash $11 new hash or null */
+ * $9 absolute $10 old hash $11 new hash or null $12 opened */
 #define LOGIN_FINISH(told)                                                                         \
     "WITH a AS (SELECT tenant_id, user_id FROM credentials"                                        \
     "   WHERE tenant_id = $2::uuid AND user_id = $3::uuid AND status = 'active'),"                 \
     " s AS (INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest, opened_at,"    \
     "   rotated_at, idle_expires_at, absolute_expires_at, client_ip, user_agent)"                  \
-    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, " NOW ", " NOW ","                      \
-    "     least(" NOW " + $8::bigint, " NOW " + $9::bigint), " NOW " + $9, $6::text, $7::text"     \
+    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, $12::bigint, $12,"                      \
+    "     $12 + least($8::bigint, $9::bigint), $12 + $9, $6::text, $7::text"                       \
     "   FROM a RETURNING id, tenant_id, user_id),"                                                 \
     " cleared AS (DELETE FROM login_throttle USING a WHERE login_throttle.tenant_id = $2"          \
     "   AND identity_digest = $5::bytea),"                                                         \
@@ -310,7 +310,7 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
     [PG_LOGIN_REFUND] = "WITH taken" TAKE_BACK("$5") " " LOGIN_REFUND,
     /* $14 attempt whose event may be held, or null */
     [PG_LOGIN_FINISH] = LOGIN_FINISH(TELL("told", "'auth.user_logged_in'", OF_SESSION, SESSION_ID,
-                                          "s WHERE true", "$12", "$13") ", taken" TAKE_BACK("$14")),
+                                          "s WHERE true", "$13", "$14") ", taken" TAKE_BACK("$15")),
     [PG_LOGIN_EVICT] = TELLING(LOGIN_EVICT, SESSION_ID,
                                TELL_REVOKED("'session_limit'", "r WHERE true", "$4", "$5")),
     [PG_ROTATE] = TELLING(ROTATE, SESSION_COLUMNS ", " NOW ", id",

@@ -231,17 +231,16 @@ static enum err check_active(struct sqlite_conn *conn, const struct store_new_se
     return active ? OK : ERR_FORBIDDEN;
 }
 
-static enum err put_session(struct sqlite_conn *conn, const struct store_new_session *s,
-                            int64_t now)
+static enum err put_session(struct sqlite_conn *conn, const struct store_new_session *s)
 {
-    int64_t end = now + s->absolute_ms;
-    int64_t idle_end = now + s->idle_ms;
+    int64_t end = s->opened_at + s->absolute_ms;
+    int64_t idle_end = s->opened_at + s->idle_ms;
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_PUT);
     sqlite_bind_id(st, 1, &s->session_id);
     sqlite_bind_id(st, 2, &s->tenant_id);
     sqlite_bind_id(st, 3, &s->user_id);
     sqlite_bind_digest(st, 4, s->token_digest);
-    sqlite3_bind_int64(st, 5, now);
+    sqlite3_bind_int64(st, 5, s->opened_at);
     sqlite3_bind_int64(st, 6, idle_end < end ? idle_end : end);
     sqlite3_bind_int64(st, 7, end);
     sqlite_bind_str(st, 8, s->client_ip);
@@ -308,7 +307,7 @@ static enum err login_finish(struct sqlite_conn *conn, const struct store_new_se
 {
     int64_t now = clock_unix_ms();
     TRY(check_active(conn, s));
-    TRY(put_session(conn, s, now));
+    TRY(put_session(conn, s));
     FAILPOINT("login.opened");
     TRY(tell_login(conn, s, now));
     TRY(evict(conn, s, now));

@@ -171,6 +171,7 @@ struct store_new_session {
     uint8_t identity_digest[STORE_DIGEST_LEN]; /* whose failures are forgotten */
     const char *client_ip;
     const char *user_agent;
+    int64_t opened_at; /* by the database's clock; the auth_time of its tokens */
     int64_t idle_ms;
     int64_t absolute_ms;
     unsigned max_sessions;

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 
 struct store *store;
@@ -207,6 +208,7 @@ struct store_new_session session_of(const struct someone *who)
                                   .user_id = who->user_id,
                                   .client_ip = "192.0.2.1",
                                   .user_agent = "first",
+                                  .opened_at = clock_unix_ms(),
                                   .idle_ms = 60000,
                                   .absolute_ms = 600000,
                                   .max_sessions = 10};

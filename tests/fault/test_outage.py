@@ -31,8 +31,8 @@ HEALED_WITHIN = 10 * slowness()
 DOWN_FOR = 4.0
 POOL = 4
 THRESHOLD = 4
-# The probe and the sweep have a connection of their own.
-CONNECTIONS_MAX = POOL + 2
+# The probe, the sweep and the census of passwords have a connection of their own.
+CONNECTIONS_MAX = POOL + 3
 
 
 def _prompt() -> float:

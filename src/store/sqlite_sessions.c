@@ -106,11 +106,12 @@ enum err sqlite_end_one(struct sqlite_conn *conn, const struct uuid *id,
                         const struct uuid *tenant_id, const struct uuid *user_id,
                         const struct sqlite_told *told, bool *ended)
 {
-    sqlite3_stmt *st = sqlite_use(conn, tenant_id != NULL ? SQ_SESSION_END_OWN : SQ_SESSION_END);
+    bool own = tenant_id != NULL && user_id != NULL;
+    sqlite3_stmt *st = sqlite_use(conn, own ? SQ_SESSION_END_OWN : SQ_SESSION_END);
     sqlite3_bind_int64(st, 1, told->occurred_at);
     sqlite_bind_id(st, 2, id);
     sqlite_bind_str(st, 3, told->label);
-    if (tenant_id != NULL) {
+    if (own) {
         sqlite_bind_id(st, 4, tenant_id);
         sqlite_bind_id(st, 5, user_id);
     }

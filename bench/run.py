@@ -342,7 +342,9 @@ def facts_as_lines(facts):
     lines = []
     for key, label in (("memory_idle", "idle memory"), ("memory_after_load", "memory after the load")):
         if key in facts:
-            lines.append((label + " without hash memory", f"{facts[key]['bytes'] / 2**20:.1f} MiB"))
+            lines.append((label + " without hash memory, processes added up", f"{facts[key]['bytes'] / 2**20:.1f} MiB"))
+            lines.append(("of that, the network process",
+                          f"{(facts[key]['processes'][0] - (facts[key]['hash_memory'] or 0)) / 2**20:.1f} MiB"))
     if "first_answer_ms" in facts:
         lines.append(("first answer after exec", f"{facts['first_answer_ms']['median']:.1f} ms"))
     for key, label in (("login_latency_ms_at_half_capacity", "login, half of capacity"),

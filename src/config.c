@@ -188,7 +188,7 @@ static void read_keys(struct config *c)
     char fallback[CONFIG_PATH_MAX + 8];
     private_key(c);
     secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE", &c->jwt_previous_key);
-    unescape_pem(&c->jwt_previous_key);
+    secret_unescape_lines(&c->jwt_previous_key);
     c->jwt_kid = string("JWT_KID", "");
     c->jwt_previous_kid = string("JWT_PREV_KID", "");
     if ((c->jwt_previous_key.len > 0) != (c->jwt_previous_kid[0] != '\0'))

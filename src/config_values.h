@@ -123,20 +123,4 @@ static void secret(struct config *c, const char *name, const char *file_name, st
     }
 }
 
-/* Environment files cannot hold line breaks; "\n" stands for them. */
-static void unescape_pem(struct secret *pem)
-{
-    size_t to = 0;
-    for (size_t i = 0; i < pem->len; i++) {
-        if (pem->data[i] == '\\' && i + 1 < pem->len && pem->data[i + 1] == 'n') {
-            pem->data[to++] = '\n';
-            i++;
-        } else {
-            pem->data[to++] = pem->data[i];
-        }
-    }
-    secret_wipe(pem->data + to, pem->len - to);
-    pem->len = to;
-}
-
 #endif

@@ -10,6 +10,7 @@
 
 #include "auth/key_entry.h"
 #include "auth/rsa_key.h"
+#include "base/file.h"
 
 #define OWN "JWT_PRIVATE_KEY_PEM"
 #define OWN_FILE "JWT_PRIVATE_KEY_PEM_FILE"
@@ -69,57 +70,17 @@ enum err keys_source_open(struct keys_source *source, int taken, const char *fil
 
 /* ---- the key that signs ---- */
 
-/* Environment files cannot hold line breaks; "\n" stands for them. */
-static void unescape(struct secret *pem)
-{
-    size_t to = 0;
-    for (size_t i = 0; i < pem->len; i++) {
-        if (pem->data[i] == '\\' && i + 1 < pem->len && pem->data[i + 1] == 'n') {
-            pem->data[to++] = '\n';
-            i++;
-        } else {
-            pem->data[to++] = pem->data[i];
-        }
-    }
-    secret_wipe(pem->data + to, pem->len - to);
-    pem->len = to;
-}
-
-/* From the start, wherever others that share the descriptor have read to. */
-static enum err read_whole(int fd, struct secret *out)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return ERR_UNAVAILABLE;
-    if ((size_t)st.st_size > RSA_KEY_PEM_MAX)
-        return ERR_TOO_LARGE;
-    struct secret s CLEANUP(secret_close) = {0};
-    TRY(secret_open((size_t)st.st_size, &s));
-    size_t got = 0;
-    while (got < s.len) {
-        ssize_t n = pread(fd, s.data + got, s.len - got, (off_t)got);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return ERR_UNAVAILABLE;
-        got += (size_t)n;
-    }
-    *out = s;
-    s = (struct secret){0};
-    return OK;
-}
-
 static enum err read_own(const struct keys_source *source, struct key_set *set,
                          struct keys_flaw *flaw)
 {
     struct secret pem CLEANUP(secret_close) = {0};
     const char *why = "the file is empty";
-    enum err e = read_whole(source->private_fd, &pem);
+    enum err e = file_read_descriptor(source->private_fd, RSA_KEY_PEM_MAX, &pem);
     if (e != OK) {
         keys_flaw_set(flaw, source->private_setting, "cannot be read (%s)", err_name(e));
         return e == ERR_NOT_FOUND ? ERR_UNAVAILABLE : e;
     }
-    unescape(&pem);
+    secret_unescape_lines(&pem);
     e = pem.len == 0 ? ERR_INVALID
                      : key_entry_private(&pem, source->kid, KEY_ACTIVE, &set->keys[0], &why);
     if (e == OK)

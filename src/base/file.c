@@ -23,7 +23,7 @@ static enum err read_all(int fd, size_t len, struct secret *out)
     TRY(secret_open(len, &s));
     size_t got = 0;
     while (got < len) {
-        ssize_t n = read(fd, s.data + got, len - got);
+        ssize_t n = pread(fd, s.data + got, len - got, (off_t)got);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -40,6 +40,16 @@ static bool is_private(const struct stat *st)
     return (st->st_mode & 077) == 0 && (st->st_uid == geteuid() || st->st_uid == 0);
 }
 
+enum err file_read_descriptor(int fd, size_t max, struct secret *out)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return ERR_UNAVAILABLE;
+    if ((size_t)st.st_size > max)
+        return ERR_TOO_LARGE;
+    return read_all(fd, (size_t)st.st_size, out);
+}
+
 static enum err open_and_read(const char *path, size_t max, bool private, struct secret *out)
 {
     /* Without O_NONBLOCK a pipe in the file's place would be waited for before it is refused. */
@@ -54,9 +64,7 @@ static enum err open_and_read(const char *path, size_t max, bool private, struct
         return ERR_UNAVAILABLE;
     if (private && !is_private(&st))
         return ERR_FORBIDDEN;
-    if ((size_t)st.st_size > max)
-        return ERR_TOO_LARGE;
-    return read_all(fd, (size_t)st.st_size, out);
+    return file_read_descriptor(fd, max, out);
 }
 
 enum err file_read(const char *path, size_t max, struct secret *out)

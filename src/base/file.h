@@ -9,6 +9,9 @@
  * (errno tells). */
 MUST_USE enum err file_read(const char *path, size_t max, struct secret *out);
 
+/* The same of an open file, whole, wherever others that share the descriptor have read to. */
+MUST_USE enum err file_read_descriptor(int fd, size_t max, struct secret *out);
+
 /* As file_read, and ERR_FORBIDDEN unless the file is a regular file (no link) of this user (or
  * root) that nobody else can read or write. */
 MUST_USE enum err file_read_private(const char *path, size_t max, struct secret *out);

@@ -50,6 +50,18 @@ void secret_wipe(void *p, size_t len)
         OPENSSL_cleanse(p, len);
 }
 
+void secret_unescape_lines(struct secret *text)
+{
+    size_t to = 0;
+    for (size_t i = 0; i < text->len; i++) {
+        bool pair = text->data[i] == '\\' && i + 1 < text->len && text->data[i + 1] == 'n';
+        text->data[to++] = pair ? '\n' : text->data[i];
+        i += pair;
+    }
+    secret_wipe(text->data + to, text->len - to);
+    text->len = to;
+}
+
 bool ct_equal(const void *a, const void *b, size_t len)
 {
     return CRYPTO_memcmp(a, b, len) == 0;

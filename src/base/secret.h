@@ -35,6 +35,9 @@ void secret_close(struct secret *s);
 /* Overwrites memory in a way the compiler cannot drop. */
 void secret_wipe(void *p, size_t len);
 
+/* Puts a line feed for each "\n" of two characters: environment files cannot hold line breaks. */
+void secret_unescape_lines(struct secret *text);
+
 /* Equality in time that depends on len alone. The only way secrets are compared. */
 MUST_USE bool ct_equal(const void *a, const void *b, size_t len);
 

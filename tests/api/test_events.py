@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.client import LOGIN, LOGOUT, LOGOUT_ALL, REFRESH, REGISTER, Account, Tokens
+from harness.client import Account, Tokens
 from harness.events import assert_sound, subjects, validator, wait_drained, wait_events
 from harness.fixtures import ServerFactory, _stop_all
 from harness.nats import STREAM, NatsServer
@@ -25,7 +25,6 @@ from harness.reconcile import reconcile, work
 from harness.server import Server, run_command
 from harness.settings import slowness
 from harness.storage import postgres_storage
-from harness.story import REVOKE, SETTINGS, Entry, Story
 from test_metrics import scrape
 
 THRESHOLD = 3
@@ -170,58 +169,6 @@ def test_each_change_has_its_event(make_server: ServerFactory, nats: NatsServer)
     for subject, count in Counter(m.subject for m in found).items():
         assert counts[f'auth_nats_publish_total{{event_type="{subject}"}}'] == count
     assert not any(name.startswith("auth_nats_publish_fail") for name in counts)
-
-
-def told_by(entry: Entry) -> Counter[str]:
-    """The subjects of the events that a request of the story must have."""
-    if entry.route == LOGOUT_ALL and entry.status == 200:
-        return Counter({"auth.session_revoked": -1})  # as many as there were sessions
-    found = {
-        (REGISTER, 200, "ok"): ("user_registered",), (LOGIN, 200, "ok"): ("user_logged_in",),
-        (REFRESH, 200, "ok"): ("token_refreshed",), (LOGOUT, 200, "ok"): ("user_logged_out",),
-        (REFRESH, 401, "replayed"): ("refresh_replay_detected", "session_revoked"),
-        (REVOKE, 200, "ok"): ("session_revoked",),
-    }.get((entry.route, entry.status, entry.reason), ())
-    if "auth.lockout" in entry.lines:
-        found = (*found, "account_locked")
-    return Counter(f"auth.{name}" for name in found)
-
-
-def test_a_story_is_in_the_stream_as_in_the_log(make_server: ServerFactory,
-                                                nats: NatsServer) -> None:
-    """Every security event there is, by 32 tellers at once: under the trace id of the answer and the
-    log there are the events it must have, and under no other id any."""
-    server = make_server(NATS_URL=nats.url, **SETTINGS)
-    stories = [Story(server) for _ in range(32)]
-    failures: list[BaseException] = []
-
-    def play(story: Story) -> None:
-        try:
-            story.play()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [threading.Thread(target=play, args=(story,)) for story in stories]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures[0]
-    wait_drained(server.db)
-    with nats.reader() as reader:
-        found = reader.messages()
-    assert_sound(found)
-    by_trace: dict[str, Counter[str]] = {}
-    for message in found:
-        by_trace.setdefault(message.event["trace_id"], Counter())[message.subject] += 1
-    for entry in (entry for story in stories for entry in story.entries):
-        wanted, got = told_by(entry), by_trace.pop(entry.trace, Counter())
-        if wanted["auth.session_revoked"] < 0:
-            assert set(got) == {"auth.session_revoked"}, (entry, got)
-        else:
-            assert got == wanted, (entry, got)
-    assert by_trace == {}
-    assert len({m.event["event_id"] for m in found}) == len(found)
 
 
 def test_keys_are_told(make_server: ServerFactory, nats: NatsServer, tmp_path: Path) -> None:

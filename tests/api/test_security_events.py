@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from harness.client import LOGIN, REFRESH, Account
-from harness.events import wait_events
+from harness.events import assert_sound, wait_events
 from harness.fixtures import ServerFactory
 from harness.nats import NatsServer
 from harness.raw import Volley, json_request
@@ -93,7 +93,9 @@ def assert_told(nats: NatsServer, entries: list[Entry]) -> None:
     """Consumers get each change once, under its trace id, and nothing else."""
     wanted = Counter((entry.trace, subject) for entry in entries for subject in entry.told)
     found = wait_events(nats, wanted.total(), seconds=60)
+    assert_sound(found)
     assert Counter((m.event["trace_id"], m.subject) for m in found) == wanted
+    assert len({m.event["event_id"] for m in found}) == len(found)
 
 
 def test_thirty_events_one_by_one(make_server: ServerFactory, nats: NatsServer) -> None:

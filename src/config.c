@@ -32,10 +32,10 @@ static void read_environment(struct config *c)
     static const char *const envs[] = {"development", "production", NULL};
     static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
     static const char *const modes[] = {"auto", "require", "off", NULL};
-    c->production = choice(c, "ENV", envs, 0) == 1;
-    c->confine = (enum confine_mode)choice(c, "SANDBOX", modes, CONFINE_AUTO);
-    c->log_level = (enum log_level)choice(c, "LOG_LEVEL", levels, LOG_INFO);
-    path(c, "DATA_DIR", "./watchword-data", c->data_dir);
+    c->production = config_choice(c, "ENV", envs, 0) == 1;
+    c->confine = (enum confine_mode)config_choice(c, "SANDBOX", modes, CONFINE_AUTO);
+    c->log_level = (enum log_level)config_choice(c, "LOG_LEVEL", levels, LOG_INFO);
+    config_path(c, "DATA_DIR", "./watchword-data", c->data_dir);
     for (char **e = environ; *e != NULL; e++) {
         if (strncmp(*e, "WATCHWORD_", 10) != 0)
             continue;
@@ -50,7 +50,7 @@ static void read_environment(struct config *c)
 
 static void read_database(struct config *c)
 {
-    secret(c, "DATABASE_URL", "DATABASE_URL_FILE", &c->database_url);
+    config_secret(c, "DATABASE_URL", "DATABASE_URL_FILE", &c->database_url);
     if (c->database_url.len == 0) {
         char url[CONFIG_PATH_MAX + 32];
         int n = snprintf(url, sizeof url, "sqlite:%s/watchword.db", c->data_dir);
@@ -69,8 +69,8 @@ static void read_database(struct config *c)
         config_problem(c, "DATABASE_URL",
                        "must be sqlite:PATH, postgres://... or postgresql://..., well-formed");
     store_close(store);
-    c->db_connections = small(c, "DB_POOL_SIZE", 8, 1, 128);
-    c->db_timeout_ms = small(c, "DB_TIMEOUT_MS", 2000, 100, 60000);
+    c->db_connections = config_small(c, "DB_POOL_SIZE", 8, 1, 128);
+    c->db_timeout_ms = config_small(c, "DB_TIMEOUT_MS", 2000, 100, 60000);
 }
 
 /* The kinds that a list of subjects leaves. */
@@ -93,9 +93,9 @@ static unsigned read_excluded(struct config *c, const char *list)
 
 static void read_events(struct config *c)
 {
-    secret(c, "NATS_URL", "NATS_URL_FILE", &c->nats_url);
-    unsigned kinds = read_excluded(c, value_of("EVENTS_EXCLUDE"));
-    c->events_backlog_max = number(c, "EVENTS_BACKLOG_MAX", 1000000, 100, 1000000000);
+    config_secret(c, "NATS_URL", "NATS_URL_FILE", &c->nats_url);
+    unsigned kinds = read_excluded(c, config_value("EVENTS_EXCLUDE"));
+    c->events_backlog_max = config_number(c, "EVENTS_BACKLOG_MAX", 1000000, 100, 1000000000);
     if (c->nats_url.len == 0)
         return;
     c->events = kinds;
@@ -137,7 +137,7 @@ static bool origins_ok(const char *list)
 /* An address, or localhost: a listener is not to wait for a name server. */
 static const char *host(struct config *c, const char *name)
 {
-    const char *v = string(name, "127.0.0.1");
+    const char *v = config_string(name, "127.0.0.1");
     uint8_t address[16];
     if (strcmp(v, "localhost") != 0 && inet_pton(AF_INET, v, address) != 1 &&
         inet_pton(AF_INET6, v, address) != 1)
@@ -148,19 +148,20 @@ static const char *host(struct config *c, const char *name)
 static void read_listeners(struct config *c)
 {
     c->host = host(c, "HOST");
-    c->port = small(c, "PORT", 8080, 1, 65535);
+    c->port = config_small(c, "PORT", 8080, 1, 65535);
     c->ops_host = host(c, "OPS_HOST");
-    c->ops_port = small(c, "OPS_PORT", 9090, 1, 65535);
+    c->ops_port = config_small(c, "OPS_PORT", 9090, 1, 65535);
     if (c->port == c->ops_port && strcmp(c->host, c->ops_host) == 0)
         config_problem(c, "OPS_PORT", "is the same as PORT");
-    c->metrics_public = boolean(c, "METRICS_PUBLIC", false);
-    if (ip_networks_parse(string("TRUSTED_PROXIES", "127.0.0.0/8,::1"), &c->trusted_proxies) != OK)
+    c->metrics_public = config_boolean(c, "METRICS_PUBLIC", false);
+    if (ip_networks_parse(config_string("TRUSTED_PROXIES", "127.0.0.0/8,::1"),
+                          &c->trusted_proxies) != OK)
         config_problem(c, "TRUSTED_PROXIES",
                        "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
                        IP_NETWORKS_MAX);
     c->connections_per_address =
-        small(c, "CONNECTIONS_PER_ADDRESS", 256, 1, CONFIG_CONNECTIONS_MAX);
-    c->cors_origins = value_of("CORS_ORIGINS");
+        config_small(c, "CONNECTIONS_PER_ADDRESS", 256, 1, CONFIG_CONNECTIONS_MAX);
+    c->cors_origins = config_value("CORS_ORIGINS");
     if (c->cors_origins != NULL && !origins_ok(c->cors_origins))
         config_problem(c, "CORS_ORIGINS",
                        "must be a list of origins: https://app.example,http://localhost:3000");
@@ -174,7 +175,7 @@ static void private_key(struct config *c)
 {
     char *v = getenv("JWT_PRIVATE_KEY_PEM"); /* NOLINT(concurrency-mt-unsafe): no threads yet */
     bool in_environment = v != NULL && v[0] != '\0';
-    c->jwt_key_file = value_of("JWT_PRIVATE_KEY_PEM_FILE");
+    c->jwt_key_file = config_value("JWT_PRIVATE_KEY_PEM_FILE");
     c->jwt_key_given = in_environment || c->jwt_key_file != NULL;
     if (in_environment && c->jwt_key_file != NULL)
         config_problem(c, "JWT_PRIVATE_KEY_PEM",
@@ -187,36 +188,37 @@ static void read_keys(struct config *c)
 {
     char fallback[CONFIG_PATH_MAX + 8];
     private_key(c);
-    secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE", &c->jwt_previous_key);
+    config_secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE",
+                  &c->jwt_previous_key);
     secret_unescape_lines(&c->jwt_previous_key);
-    c->jwt_kid = string("JWT_KID", "");
-    c->jwt_previous_kid = string("JWT_PREV_KID", "");
+    c->jwt_kid = config_string("JWT_KID", "");
+    c->jwt_previous_kid = config_string("JWT_PREV_KID", "");
     if ((c->jwt_previous_key.len > 0) != (c->jwt_previous_kid[0] != '\0'))
         config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
     snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);
-    path(c, "KEYS_DIR", fallback, c->keys_dir);
-    c->keys_rotate_days = small(c, "KEYS_ROTATE_DAYS", 0, 1, 3650);
+    config_path(c, "KEYS_DIR", fallback, c->keys_dir);
+    c->keys_rotate_days = config_small(c, "KEYS_ROTATE_DAYS", 0, 1, 3650);
     if (c->keys_rotate_days > 0 && c->jwt_key_given)
         config_problem(c, "KEYS_ROTATE_DAYS", "needs KEYS_DIR, without JWT_PRIVATE_KEY_PEM");
-    if (c->production && !c->jwt_key_given && value_of("KEYS_DIR") == NULL)
+    if (c->production && !c->jwt_key_given && config_value("KEYS_DIR") == NULL)
         config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
 
-    const char *issuer = value_of("JWT_ISSUER");
+    const char *issuer = config_value("JWT_ISSUER");
     if (issuer != NULL && strlen(issuer) >= sizeof c->issuer)
         config_problem(c, "JWT_ISSUER", "is longer than %zu characters", sizeof c->issuer - 1);
     else if (issuer != NULL)
         text_copy(c->issuer, sizeof c->issuer, issuer, strlen(issuer));
     else
         snprintf(c->issuer, sizeof c->issuer, "http://%s:%u", c->host, c->port);
-    c->audience = string("JWT_AUDIENCE", "watchword");
+    c->audience = config_string("JWT_AUDIENCE", "watchword");
     if (strlen(c->audience) > 255)
         config_problem(c, "JWT_AUDIENCE", "is longer than 255 characters");
     if (c->production && issuer == NULL)
         config_problem(c, "JWT_ISSUER", "is required in production");
-    if (c->production && value_of("JWT_AUDIENCE") == NULL)
+    if (c->production && config_value("JWT_AUDIENCE") == NULL)
         config_problem(c, "JWT_AUDIENCE", "is required in production");
-    c->access_ttl_minutes = small(c, "ACCESS_TOKEN_TTL_MINUTES", 15, 1, 60);
-    const char *extra = value_of("JWT_EXTRA_CLAIMS");
+    c->access_ttl_minutes = config_small(c, "ACCESS_TOKEN_TTL_MINUTES", 15, 1, 60);
+    const char *extra = config_value("JWT_EXTRA_CLAIMS");
     const char *why =
         extra != NULL ? access_extra_claims(extra, strlen(extra), c->extra_claims) : NULL;
     if (why != NULL)
@@ -225,9 +227,9 @@ static void read_keys(struct config *c)
 
 static void read_secrets(struct config *c)
 {
-    secret(c, "SERVICE_SECRET", "SERVICE_SECRET_FILE", &c->service_secret);
-    secret(c, "SERVICE_SECRET_PREVIOUS", "SERVICE_SECRET_PREVIOUS_FILE",
-           &c->service_secret_previous);
+    config_secret(c, "SERVICE_SECRET", "SERVICE_SECRET_FILE", &c->service_secret);
+    config_secret(c, "SERVICE_SECRET_PREVIOUS", "SERVICE_SECRET_PREVIOUS_FILE",
+                  &c->service_secret_previous);
     if (c->service_secret.len > 0 && c->service_secret.len < SERVICE_SECRET_MIN)
         config_problem(c, "SERVICE_SECRET", "must have at least %d bytes", SERVICE_SECRET_MIN);
     if (c->service_secret_previous.len > 0 && c->service_secret_previous.len < SERVICE_SECRET_MIN)
@@ -235,8 +237,8 @@ static void read_secrets(struct config *c)
                        SERVICE_SECRET_MIN);
     if (c->production && c->service_secret.len == 0)
         config_problem(c, "SERVICE_SECRET", "is required in production");
-    secret(c, "REGISTER_TOKEN", "REGISTER_TOKEN_FILE", &c->register_token);
-    c->register_open = boolean(c, "REGISTER_OPEN", false);
+    config_secret(c, "REGISTER_TOKEN", "REGISTER_TOKEN_FILE", &c->register_token);
+    c->register_open = config_boolean(c, "REGISTER_OPEN", false);
     if (c->production && c->register_token.len == 0 && !c->register_open)
         config_problem(c, "REGISTER_TOKEN", "is required in production unless REGISTER_OPEN=true");
     if (c->register_token.len > 0 && c->register_open)
@@ -263,7 +265,7 @@ static bool pepper_exists(const struct password_policy *policy, const char *id, 
 static void read_pepper(struct config *c)
 {
     struct secret ring CLEANUP(secret_close) = {0};
-    secret(c, "PASSWORD_PEPPER", "PASSWORD_PEPPER_FILE", &ring);
+    config_secret(c, "PASSWORD_PEPPER", "PASSWORD_PEPPER_FILE", &ring);
     char *entry = (char *)ring.data;
     while (entry != NULL) {
         size_t len = strcspn(entry, ",");
@@ -297,44 +299,45 @@ static void read_passwords(struct config *c)
 {
     unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     struct password_policy *p = &c->password;
-    p->params.memory_kib = small(c, "ARGON_MEMORY_KB", 65536, 7168, 4194303);
-    p->params.iterations = small(c, "ARGON_ITERATIONS", 3, 1, 100);
-    p->params.parallelism = small(c, "ARGON_PARALLELISM", 1, 1, 16);
+    p->params.memory_kib = config_small(c, "ARGON_MEMORY_KB", 65536, 7168, 4194303);
+    p->params.iterations = config_small(c, "ARGON_ITERATIONS", 3, 1, 100);
+    p->params.parallelism = config_small(c, "ARGON_PARALLELISM", 1, 1, 16);
     if (!above_floor(&p->params))
         config_problem(c, "ARGON_MEMORY_KB",
                        "with ARGON_ITERATIONS=%u is below the OWASP floor (47104, 19456, 12288, "
                        "9216, 7168 KiB for 1 to 5)",
                        p->params.iterations);
-    p->min_length = small(c, "PASSWORD_MIN_LENGTH", 15, 8, 64);
-    p->max_length = small(c, "PASSWORD_MAX_LENGTH", 256, 64, 256);
-    p->min_score = small(c, "PASSWORD_MIN_SCORE", 3, 0, 4);
+    p->min_length = config_small(c, "PASSWORD_MIN_LENGTH", 15, 8, 64);
+    p->max_length = config_small(c, "PASSWORD_MAX_LENGTH", 256, 64, 256);
+    p->min_score = config_small(c, "PASSWORD_MIN_SCORE", 3, 0, 4);
     read_pepper(c);
-    c->argon2_backend = string("ARGON2_BACKEND", "auto");
+    c->argon2_backend = config_string("ARGON2_BACKEND", "auto");
     enum argon2_backend backend;
     if (argon2_backend_from_name(c->argon2_backend, &backend) != OK)
         config_problem(c, "ARGON2_BACKEND", "must be auto, portable, avx2, avx512 or libargon2");
-    c->max_concurrent_hashes = small(c, "MAX_CONCURRENT_HASHES", 2 * cores, 1, 512);
-    c->hash_acquire_timeout_ms = small(c, "HASH_ACQUIRE_TIMEOUT_MS", 5000, 10, 60000);
+    c->max_concurrent_hashes = config_small(c, "MAX_CONCURRENT_HASHES", 2 * cores, 1, 512);
+    c->hash_acquire_timeout_ms = config_small(c, "HASH_ACQUIRE_TIMEOUT_MS", 5000, 10, 60000);
 }
 
 static void read_tokens(struct config *c, struct service_settings *s)
 {
     static const char *const deliveries[] = {"body", "cookie", "both", NULL};
-    s->delivery = (enum delivery)(choice(c, "REFRESH_DELIVERY", deliveries, 0) + 1);
-    int64_t idle_minutes = (int64_t)number(c, "REFRESH_IDLE_MINUTES", 0, 1, 525600);
-    int64_t idle_days = (int64_t)number(c, "REFRESH_TOKEN_TTL_DAYS", 14, 1, 365);
+    s->delivery = (enum delivery)(config_choice(c, "REFRESH_DELIVERY", deliveries, 0) + 1);
+    int64_t idle_minutes = (int64_t)config_number(c, "REFRESH_IDLE_MINUTES", 0, 1, 525600);
+    int64_t idle_days = (int64_t)config_number(c, "REFRESH_TOKEN_TTL_DAYS", 14, 1, 365);
     s->refresh_idle_ms = idle_minutes > 0 ? idle_minutes * MS_PER_MINUTE : idle_days * MS_PER_DAY;
     s->refresh_absolute_ms =
-        (int64_t)number(c, "REFRESH_ABSOLUTE_MAX_DAYS", 30, 1, 365) * MS_PER_DAY;
+        (int64_t)config_number(c, "REFRESH_ABSOLUTE_MAX_DAYS", 30, 1, 365) * MS_PER_DAY;
     if (s->refresh_idle_ms > s->refresh_absolute_ms)
         config_problem(c, idle_minutes > 0 ? "REFRESH_IDLE_MINUTES" : "REFRESH_TOKEN_TTL_DAYS",
                        "is longer than REFRESH_ABSOLUTE_MAX_DAYS");
-    s->refresh_leeway_ms = (int64_t)number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
-    s->max_sessions_per_user = small(c, "MAX_SESSIONS_PER_USER", 50, 1, 1000);
+    s->refresh_leeway_ms =
+        (int64_t)config_number(c, "REFRESH_LEEWAY_SECONDS", 10, 0, 60) * MS_PER_SECOND;
+    s->max_sessions_per_user = config_small(c, "MAX_SESSIONS_PER_USER", 50, 1, 1000);
     s->session_retention_ms =
-        (int64_t)number(c, "SESSION_RETENTION_DAYS", 30, 0, 3650) * MS_PER_DAY;
+        (int64_t)config_number(c, "SESSION_RETENTION_DAYS", 30, 0, 3650) * MS_PER_DAY;
     s->client_data_retention_ms =
-        (int64_t)number(c, "CLIENT_DATA_RETENTION_DAYS", 30, 1, 3650) * MS_PER_DAY;
+        (int64_t)config_number(c, "CLIENT_DATA_RETENTION_DAYS", 30, 1, 3650) * MS_PER_DAY;
 }
 
 #define RATE_MAX 1000000
@@ -344,13 +347,13 @@ static void read_service(struct config *c)
     struct service_settings *s = &c->service;
     read_tokens(c, s);
     s->cookie_secure = c->production;
-    s->lockout_threshold = small(c, "LOCKOUT_THRESHOLD", 10, 1, 100);
-    s->lockout_ms = (int64_t)number(c, "LOCKOUT_MINUTES", 15, 1, 1440) * MS_PER_MINUTE;
-    s->login_per_min_per_email = small(c, "LOGIN_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
-    s->register_per_min_per_email = small(c, "REGISTER_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
-    s->refresh_per_min_per_token = small(c, "REFRESH_PER_MIN_PER_TOKEN", 20, 1, RATE_MAX);
-    s->ip_per_second = small(c, "IP_RL_PER_SECOND", 10, 1, RATE_MAX);
-    s->ip_burst = small(c, "IP_RL_BURST", 20, 1, RATE_MAX);
+    s->lockout_threshold = config_small(c, "LOCKOUT_THRESHOLD", 10, 1, 100);
+    s->lockout_ms = (int64_t)config_number(c, "LOCKOUT_MINUTES", 15, 1, 1440) * MS_PER_MINUTE;
+    s->login_per_min_per_email = config_small(c, "LOGIN_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
+    s->register_per_min_per_email = config_small(c, "REGISTER_PER_MIN_PER_EMAIL", 5, 1, RATE_MAX);
+    s->refresh_per_min_per_token = config_small(c, "REFRESH_PER_MIN_PER_TOKEN", 20, 1, RATE_MAX);
+    s->ip_per_second = config_small(c, "IP_RL_PER_SECOND", 10, 1, RATE_MAX);
+    s->ip_burst = config_small(c, "IP_RL_BURST", 20, 1, RATE_MAX);
     s->hash_acquire_timeout_ms = c->hash_acquire_timeout_ms;
     s->db_timeout_ms = c->db_timeout_ms;
 }

@@ -23,7 +23,7 @@ LAYERS = {
     "net": {"base", "net"},
     "service": {"base", "auth", "store", "net", "service"},
 }
-SEES_CONFIG = re.compile(r"^(main|config|boot|serve\w*|commands\w*)\.[ch]$")
+SEES_CONFIG = re.compile(r"^(main|config(_values)?|boot|serve\w*|commands\w*)\.[ch]$")
 
 # Any mention is a finding, so that taking the address is no way round.
 BANNED = {

@@ -20,6 +20,8 @@
 #include "keeper.h"
 #include "net/sign_link.h"
 
+_Static_assert(SIGNATURE_MAX == SIGN_LINK_SIGNATURE_MAX, "the largest signature fits a message");
+
 /* OpenSSL keeps the numbers of private keys in here: locked, and left out of core dumps. */
 #define SECURE_HEAP ((size_t)256 * 1024)
 #define SECURE_BLOCK 32
@@ -32,28 +34,41 @@ struct worker {
     pthread_barrier_t *meet;
     pthread_t thread;
     struct sign_request request;
+    struct sign_reply reply;
 };
 
-static void answer(struct worker *w, size_t input_len)
+static enum sign_verdict sign(struct worker *w, const char *input, size_t input_len, uint8_t *out,
+                              size_t *len)
 {
-    uint8_t signature[SIGNATURE_MAX];
-    size_t len = 0;
-    enum sign_verdict verdict = SIGN_REFUSED;
-    const char *input = w->request.input;
-    if (sign_input_check(&w->rules, input, input_len, clock_unix_ms() / MS_PER_SECOND) == OK)
-        verdict = signer_sign(w->signer, input, input_len, signature, &len) == OK ? SIGN_DONE
-                                                                                  : SIGN_FAILED;
-    sign_link_answer(w->link, w->request.id, verdict, signature, len);
+    *len = 0;
+    if (sign_input_check(&w->rules, input, input_len, clock_unix_ms() / MS_PER_SECOND) != OK)
+        return SIGN_REFUSED;
+    return signer_sign(w->signer, input, input_len, out, len) == OK ? SIGN_DONE : SIGN_FAILED;
+}
+
+static void answer(struct worker *w)
+{
+    const char *input = w->request.inputs;
+    uint8_t *signature = w->reply.signatures;
+    w->reply.id = w->request.id;
+    w->reply.count = w->request.count;
+    for (unsigned i = 0; i < w->request.count; i++) {
+        size_t len = 0;
+        w->reply.each[i].verdict = sign(w, input, w->request.lengths[i], signature, &len);
+        w->reply.each[i].len = (uint32_t)len;
+        input += w->request.lengths[i];
+        signature += len;
+    }
+    sign_link_answer(w->link, &w->reply);
 }
 
 static void *work(void *arg)
 {
     struct worker *w = arg;
-    size_t len = 0;
     pthread_barrier_wait(w->meet); /* the thread is there: it makes no call for itself any more */
     pthread_barrier_wait(w->meet); /* all are confined: nothing is signed before that */
-    while (sign_link_take(w->link, &w->request, &len) == OK)
-        answer(w, len);
+    while (sign_link_take(w->link, &w->request) == OK)
+        answer(w);
     return NULL;
 }
 

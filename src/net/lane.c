@@ -37,6 +37,7 @@ struct lane {
     struct flow *flows;
     struct flow *turn; /* last of the ring: its next is the next to be served */
     unsigned queued, coming, busy;
+    bool gathering;  /* a thread lets its batch grow; what is pushed meanwhile is for that */
     uint64_t job_ns; /* moving average of one job's time on one thread */
     uint64_t shed[LANE_DROPS];
     struct histogram wait;
@@ -171,7 +172,8 @@ enum err lane_push(struct lane *lane, struct lane_job *job)
         withdraw(lane, job);
         job->pushed_at_ns = clock_mono_ns();
         enqueue(lane, job);
-        pthread_cond_signal(&lane->work);
+        if (!lane->gathering)
+            pthread_cond_signal(&lane->work);
     }
     pthread_mutex_unlock(&lane->lock);
     return e;
@@ -244,17 +246,25 @@ static void learn(struct lane *lane, uint64_t elapsed_ns, unsigned n)
     lane->job_ns += (each >> AVERAGE_SHIFT) - (lane->job_ns >> AVERAGE_SHIFT);
 }
 
-/* Lets a batch grow while there is time to spare. Under the lock, which it gives up. */
-static void gather(struct lane *lane)
+/* Lets a batch grow if there is time to spare: whether there was. Under the lock, which it gives
+ * up. */
+static bool gather(struct lane *lane)
 {
-    if (lane->config.spare_ns == NULL || lane->queued == 0 || lane->closing ||
-        lane->queued >= lane->config.batch)
-        return;
+    if (lane->config.spare_ns == NULL || lane->closing || lane->queued >= lane->config.batch)
+        return false;
+    lane->gathering = true;
     pthread_mutex_unlock(&lane->lock);
     uint64_t ns = lane->config.spare_ns(lane->config.arg);
     if (ns > 0)
         clock_sleep_ns(ns);
     pthread_mutex_lock(&lane->lock);
+    lane->gathering = false;
+    return ns > 0;
+}
+
+static bool joins(const struct lane *lane, const struct lane_job *first)
+{
+    return lane->config.joins == NULL || lane->config.joins(first, lane->turn->next->head);
 }
 
 /* Waits for jobs and takes up to a batch; 0 when the lane is closing and empty. Under the lock. */
@@ -266,16 +276,17 @@ static unsigned take(struct worker *worker, struct lane_job **jobs)
         lane->config.idle(worker->context);
         pthread_mutex_lock(&lane->lock);
     }
-    do {
-        while (lane->queued == 0 && !lane->closing)
-            pthread_cond_wait(&lane->work, &lane->lock);
-        gather(lane);
-    } while (lane->queued == 0 && !lane->closing); /* others may have taken all meanwhile */
-    /* Not more than this thread's share: the others are to work as well. */
-    unsigned share = (lane->queued + lane->config.threads - 1) / lane->config.threads;
+    while ((lane->queued == 0 || lane->gathering) && !lane->closing)
+        pthread_cond_wait(&lane->work, &lane->lock);
+    unsigned share = lane->config.batch;
+    if (!gather(lane)) /* the others are to work as well */
+        share = (lane->queued + lane->config.threads - 1) / lane->config.threads;
     unsigned n = 0;
-    while (lane->turn != NULL && n < min_unsigned(share, lane->config.batch))
+    while (lane->turn != NULL && n < min_unsigned(share, lane->config.batch) &&
+           (n == 0 || joins(lane, jobs[0])))
         jobs[n++] = dequeue(lane);
+    if (lane->queued > 0)
+        pthread_cond_signal(&lane->work);
     uint64_t now = clock_mono_ns();
     for (unsigned i = 0; i < n; i++)
         histogram_add(&lane->wait, now - jobs[i]->pushed_at_ns);

@@ -63,8 +63,12 @@ struct lane_config {
     bool (*gone)(const struct lane_job *job);
     /* Nothing to do; may be NULL. Called once when a thread runs out of jobs. */
     void (*idle)(void *context);
-    /* How long a batch that is not full may wait for more before it is begun; may be NULL. */
+    /* How long a batch that is not full may wait for more before it is begun; may be NULL. One
+     * thread waits at a time, and then takes all that fits; without a wait no thread takes more
+     * than its share. */
     uint64_t (*spare_ns)(void *arg);
+    /* Whether a job may be handed over together with the first of a batch; NULL: any may. */
+    bool (*joins)(const struct lane_job *first, const struct lane_job *job);
 };
 
 /* Starts the threads; each opens its context, and only then takes jobs. */

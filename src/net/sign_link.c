@@ -4,16 +4,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Answers to requests that were given up, at most: each cost a timeout. */
 #define LATE_MAX 16
-
-struct reply {
-    uint32_t id;
-    uint32_t verdict;
-    uint8_t signature[SIGN_LINK_SIGNATURE_MAX];
-};
 
 enum err sign_link_open(int fd, struct sign_link *out)
 {
@@ -40,18 +35,14 @@ static enum err socket_error(void)
     return errno == EAGAIN || errno == EWOULDBLOCK ? ERR_BUSY : ERR_UNAVAILABLE;
 }
 
-/* Two pieces, one message. */
-static enum err send_pieces(int fd, const void *head, size_t head_len, const void *rest,
-                            size_t rest_len)
+static enum err send_pieces(int fd, struct iovec *pieces, size_t count)
 {
-    struct iovec pieces[] = {{(void *)(uintptr_t)head, head_len},
-                             {(void *)(uintptr_t)rest, rest_len}};
-    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
     ssize_t n = 0;
     do
         n = sendmsg(fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
-    return n == (ssize_t)(head_len + rest_len) ? OK : socket_error();
+    return n >= 0 ? OK : socket_error(); /* a message goes whole */
 }
 
 static enum err receive(int fd, void *buf, size_t cap, size_t *len)
@@ -66,52 +57,103 @@ static enum err receive(int fd, void *buf, size_t cap, size_t *len)
     return n > 0 ? OK : ERR_UNAVAILABLE;
 }
 
-static enum err judge(const struct reply *reply, size_t len, uint8_t *signature,
-                      size_t *signature_len)
+/* ---- the end that asks ---- */
+
+static struct iovec piece_of(const void *p, size_t len)
 {
-    size_t n = len - offsetof(struct reply, signature);
-    if (reply->verdict == SIGN_REFUSED)
-        return ERR_DENIED;
-    if (reply->verdict != SIGN_DONE || n == 0)
-        return ERR_INTERNAL;
-    memcpy(signature, reply->signature, n);
-    *signature_len = n;
-    return OK;
+    return (struct iovec){(void *)(uintptr_t)p, len};
 }
 
-enum err sign_link_ask(struct sign_link *link, const void *input, size_t len,
-                       uint8_t signature[SIGN_LINK_SIGNATURE_MAX], size_t *signature_len)
+static enum err send_asks(int fd, uint32_t id, const struct sign_ask *asks, unsigned n)
 {
-    struct reply reply;
-    size_t n = 0;
-    uint32_t id = ++link->last_id;
-    if (len == 0 || len > SIGN_LINK_INPUT_MAX)
+    struct sign_request head;
+    struct iovec pieces[1 + SIGN_LINK_BATCH] = {
+        piece_of(&head, offsetof(struct sign_request, inputs))};
+    head.id = id;
+    head.count = n;
+    memset(head.lengths, 0, sizeof head.lengths);
+    for (unsigned i = 0; i < n; i++) {
+        if (asks[i].len == 0 || asks[i].len > SIGN_LINK_INPUT_MAX)
+            return ERR_DENIED;
+        head.lengths[i] = (uint32_t)asks[i].len;
+        pieces[1 + i] = piece_of(asks[i].input, asks[i].len);
+    }
+    return send_pieces(fd, pieces, 1 + n);
+}
+
+static enum err judge(uint32_t verdict, size_t len)
+{
+    if (verdict == SIGN_REFUSED)
         return ERR_DENIED;
-    TRY(send_pieces(link->fd, &id, sizeof id, input, len));
+    return verdict == SIGN_DONE && len > 0 ? OK : ERR_INTERNAL;
+}
+
+static enum err read_reply(const struct sign_reply *reply, size_t size, struct sign_ask *asks,
+                           unsigned n)
+{
+    const uint8_t *at = reply->signatures;
+    size_t left = size - offsetof(struct sign_reply, signatures);
+    if (reply->count != n)
+        return ERR_INTERNAL;
+    for (unsigned i = 0; i < n; i++) {
+        size_t len = reply->each[i].len;
+        if (len > left || len > sizeof asks[i].signature)
+            return ERR_INTERNAL;
+        asks[i].e = judge(reply->each[i].verdict, len);
+        memcpy(asks[i].signature, at, len);
+        asks[i].signature_len = len;
+        at += len;
+        left -= len;
+    }
+    return left == 0 ? OK : ERR_INTERNAL;
+}
+
+enum err sign_link_ask(struct sign_link *link, struct sign_ask *asks, unsigned n)
+{
+    struct sign_reply reply;
+    size_t size = 0;
+    uint32_t id = ++link->last_id;
+    TRY(send_asks(link->fd, id, asks, n));
     for (unsigned late = 0; late <= LATE_MAX; late++) {
-        TRY(receive(link->fd, &reply, sizeof reply, &n));
-        if (n < offsetof(struct reply, signature))
+        TRY(receive(link->fd, &reply, sizeof reply, &size));
+        if (size < offsetof(struct sign_reply, signatures))
             return ERR_INTERNAL;
         if (reply.id == id)
-            return judge(&reply, n, signature, signature_len);
+            return read_reply(&reply, size, asks, n);
     }
     return ERR_BUSY;
 }
 
-enum err sign_link_take(int fd, struct sign_request *out, size_t *input_len)
+/* ---- the end that signs ---- */
+
+bool sign_request_ok(const struct sign_request *request, size_t size)
 {
-    size_t n = 0;
+    size_t sum = offsetof(struct sign_request, inputs);
+    if (size < sum || request->count == 0 || request->count > SIGN_LINK_BATCH)
+        return false;
+    for (unsigned i = 0; i < request->count; i++) {
+        if (request->lengths[i] == 0 || request->lengths[i] > SIGN_LINK_INPUT_MAX)
+            return false;
+        sum += request->lengths[i];
+    }
+    return sum == size;
+}
+
+enum err sign_link_take(int fd, struct sign_request *out)
+{
+    size_t size = 0;
     do
-        TRY(receive(fd, out, sizeof *out, &n));
-    while (n <= offsetof(struct sign_request, input));
-    *input_len = n - offsetof(struct sign_request, input);
+        TRY(receive(fd, out, sizeof *out, &size));
+    while (!sign_request_ok(out, size));
     return OK;
 }
 
-void sign_link_answer(int fd, uint32_t id, enum sign_verdict verdict, const uint8_t *signature,
-                      size_t signature_len)
+void sign_link_answer(int fd, const struct sign_reply *reply)
 {
-    const uint32_t head[] = {id, verdict};
-    enum err e = send_pieces(fd, head, sizeof head, signature, signature_len);
+    size_t size = offsetof(struct sign_reply, signatures);
+    for (unsigned i = 0; i < reply->count; i++)
+        size += reply->each[i].len;
+    struct iovec piece = piece_of(reply, size);
+    enum err e = send_pieces(fd, &piece, 1);
     (void)e; /* whoever asked has gone */
 }

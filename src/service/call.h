@@ -30,12 +30,6 @@
 struct call;
 struct service_metrics;
 
-/* A thread of the SIGN lane: its number is that of its link in each struct signing. */
-struct sign_thread {
-    struct service *service;
-    unsigned number;
-};
-
 enum flow { FLOW_NEXT, FLOW_DONE };
 
 enum lane_id { LANE_DB, LANE_HASH, LANE_SIGN, LANES };
@@ -44,7 +38,13 @@ struct step {
     enum lane_id lane;
     /* The one of the lane: */
     enum flow (*db)(struct call *call, struct store_conn *conn);
-    enum flow (*sign)(struct call *call, const struct sign_thread *thread);
+    /* The same for one or several calls, LANE_BATCH_MAX at most, that gain by sharing a round trip.
+     * Leaves each its verdict. */
+    void (*db_many)(struct call **calls, unsigned n, struct store_conn *conn);
+    /* What the access token is to say; an error ends the call: 503. Then it is issued, or could not
+     * be, and sign_end goes on. */
+    enum err (*sign_begin)(struct call *call, struct access_claims *out);
+    enum flow (*sign_end)(struct call *call);
     /* Prepares the job; NULL: nothing to hash, go on. Then the hash runs, and hash_end judges. */
     enum flow (*hash_begin)(struct call *call, struct argon2_job **job);
     enum flow (*hash_end)(struct call *call);
@@ -197,9 +197,9 @@ MUST_USE enum err flow_open(struct service *service);
 MUST_USE enum err flow_wait_open(struct service *service);
 void flow_close(struct service *service);
 
-/* ---- between flow.c and flow_hash.c ---- */
+/* ---- between flow.c, flow_hash.c and flow_sign.c ---- */
 #define LANE_CAPACITY 4096
-struct call *flow_call(struct lane_job *job);
+struct call *flow_call(const struct lane_job *job);
 const struct step *flow_step(const struct call *call);
 /* The step has run: on to the next, or to the end. */
 void flow_go_on(struct call *call, enum flow verdict);
@@ -208,10 +208,7 @@ void flow_end(struct call *call);
 void flow_drop(void *arg, struct lane_job *job, enum lane_drop why);
 bool flow_gone(const struct lane_job *job);
 MUST_USE enum err flow_hash_open(struct service *service);
-
-/* Issues call->access_token. */
-MUST_USE enum err call_issue(struct call *call, const struct sign_thread *thread,
-                             const struct access_claims *claims);
+MUST_USE enum err flow_sign_open(struct service *service);
 
 /* ---- answer.c: each sets the whole answer ---- */
 /* A JSON body that is on the heap and NUL-terminated; the answer takes it. */
@@ -322,7 +319,8 @@ enum flow login_verify_begin(struct call *call, struct argon2_job **job);
 enum flow login_verify_end(struct call *call);
 enum flow login_rehash_begin(struct call *call, struct argon2_job **job);
 enum flow login_rehash_end(struct call *call);
-enum flow login_sign(struct call *call, const struct sign_thread *thread);
+enum err login_sign_begin(struct call *call, struct access_claims *out);
+enum flow login_sign_end(struct call *call);
 enum flow login_commit(struct call *call, struct store_conn *conn);
 
 enum flow register_start(struct call *call);
@@ -331,8 +329,9 @@ enum flow register_hash_end(struct call *call);
 enum flow register_insert(struct call *call, struct store_conn *conn);
 
 enum flow refresh_start(struct call *call);
-enum flow refresh_rotate(struct call *call, struct store_conn *conn);
-enum flow refresh_sign(struct call *call, const struct sign_thread *thread);
+void refresh_rotate(struct call **calls, unsigned n, struct store_conn *conn);
+enum err refresh_sign_begin(struct call *call, struct access_claims *out);
+enum flow refresh_sign_end(struct call *call);
 /* The token in the cookie or the body. FLOW_DONE: answered, because there is none. Otherwise
  * *judged says what it is worth (refresh_token_parse). Shared with logout. */
 enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged);

@@ -14,19 +14,17 @@
 
 #define SIGN_TIMEOUT_NS (10 * NS_PER_SECOND)
 
-/* What a job takes, until the lane has seen some: a database round trip with its fsync, one RSA
- * signature. */
+/* What a job takes, until the lane has seen some: a database round trip with its fsync. */
 #define DB_GUESS_NS (2 * NS_PER_MS)
-#define SIGN_GUESS_NS NS_PER_MS
 
 /* Transactions that may wait are begun together: at the slowest, and at the fastest, this often.
  * Their quotient is a power of two. */
 #define GATHER_SLOWEST_NS (4 * NS_PER_MS)
 #define GATHER_FASTEST_NS (NS_PER_MS / 4)
 
-struct call *flow_call(struct lane_job *job)
+struct call *flow_call(const struct lane_job *job)
 {
-    return call_of((struct http_request *)job);
+    return call_of((const struct http_request *)job);
 }
 
 const struct step *flow_step(const struct call *call)
@@ -36,7 +34,8 @@ const struct step *flow_step(const struct call *call)
 
 static bool is_step(const struct step *step)
 {
-    return step != NULL && (step->db != NULL || step->sign != NULL || step->hash_begin != NULL);
+    return step != NULL && (step->db != NULL || step->db_many != NULL || step->sign_begin != NULL ||
+                            step->hash_begin != NULL);
 }
 
 /* ---- refusing ---- */
@@ -165,7 +164,7 @@ void flow_go_on(struct call *call, enum flow verdict)
 static bool needs_signature(const struct route *route)
 {
     for (unsigned i = 0; i < STEPS_MAX; i++)
-        if (route->steps[i].sign != NULL)
+        if (route->steps[i].sign_begin != NULL)
             return true;
     return false;
 }
@@ -259,12 +258,38 @@ static void db_close(void *context)
 
 static void db_run_one(struct call *call, struct store_conn *conn)
 {
+    const struct step *step = flow_step(call);
     call->verdict = FLOW_DONE;
     store_conn_trace(conn, call->http->trace_id);
     if (call->undoing)
         call->undo(call, conn);
+    else if (step->db_many != NULL)
+        step->db_many(&call, 1, conn);
     else
-        call->verdict = flow_step(call)->db(call, conn);
+        call->verdict = step->db(call, conn);
+}
+
+/* Only jobs that are run by one function at once share a transaction on PostgreSQL: others would
+ * wait for each other's round trips. */
+static bool db_joins(const struct lane_job *first, const struct lane_job *job)
+{
+    const struct call *a = flow_call(first);
+    const struct call *b = flow_call(job);
+    return !a->undoing && !b->undoing && flow_step(a)->db_many != NULL &&
+           flow_step(a)->db_many == flow_step(b)->db_many;
+}
+
+static void db_run_all(struct store_conn *conn, struct lane_job **jobs, unsigned n, bool joined)
+{
+    struct call *calls[LANE_BATCH_MAX];
+    for (unsigned i = 0; i < n; i++)
+        calls[i] = flow_call(jobs[i]);
+    if (joined && n > 1) {
+        flow_step(calls[0])->db_many(calls, n, conn);
+        return;
+    }
+    for (unsigned i = 0; i < n; i++)
+        db_run_one(calls[i], conn);
 }
 
 /* The transaction did not happen: whatever the step answered is not true. */
@@ -312,8 +337,7 @@ static enum err db_run_batch(const struct service *service, struct store_conn *c
             oldest = jobs[i]->pushed_at_ns;
     store_conn_deadline(conn, oldest + service->config.settings.db_timeout_ms * NS_PER_MS);
     TRY(store_batch_begin(conn));
-    for (unsigned i = 0; i < n; i++)
-        db_run_one(flow_call(jobs[i]), conn);
+    db_run_all(conn, jobs, n, !store_is_single_writer(service->config.store));
     return store_batch_end(conn);
 }
 
@@ -339,32 +363,6 @@ static void db_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
         probe_doubt(service->probe);
 }
 
-/* ---- SIGN lane ---- */
-
-static enum err sign_open(void *arg, unsigned index, void **context)
-{
-    struct sign_thread *thread = malloc(sizeof *thread);
-    if (thread == NULL)
-        return ERR_INTERNAL;
-    *thread = (struct sign_thread){arg, index};
-    *context = thread;
-    return OK;
-}
-
-static void sign_close(void *context)
-{
-    free(context);
-}
-
-static void sign_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
-{
-    (void)arg;
-    for (unsigned i = 0; i < n; i++) {
-        struct call *call = flow_call(jobs[i]);
-        flow_go_on(call, flow_step(call)->sign(call, context));
-    }
-}
-
 /* ---- opening ---- */
 
 /* While signatures are behind, a later commit delays nobody. Transactions are then begun on common
@@ -387,7 +385,7 @@ static enum err open_db_lane(struct service *service)
         .name = "db",
         .first_guess_ns = DB_GUESS_NS,
         .threads = single ? 1 : service->config.db_threads,
-        .batch = single ? LANE_BATCH_MAX : 1,
+        .batch = LANE_BATCH_MAX,
         .capacity = LANE_CAPACITY,
         .flows = 1,
         .arg = service,
@@ -397,33 +395,15 @@ static enum err open_db_lane(struct service *service)
         .drop = flow_drop,
         .gone = flow_gone,
         .spare_ns = db_spare_ns,
+        .joins = single ? NULL : db_joins,
     };
     return lane_open(&config, &service->lanes[LANE_DB]);
-}
-
-static enum err open_sign_lane(struct service *service)
-{
-    struct lane_config config = {
-        .name = "sign",
-        .first_guess_ns = SIGN_GUESS_NS,
-        .threads = service->config.sign_threads,
-        .batch = 1,
-        .capacity = LANE_CAPACITY,
-        .flows = 1,
-        .arg = service,
-        .thread_open = sign_open,
-        .thread_close = sign_close,
-        .run = sign_run,
-        .drop = flow_drop,
-        .gone = flow_gone,
-    };
-    return lane_open(&config, &service->lanes[LANE_SIGN]);
 }
 
 enum err flow_open(struct service *service)
 {
     TRY(flow_hash_open(service));
-    TRY(open_sign_lane(service));
+    TRY(flow_sign_open(service));
     TRY(open_db_lane(service));
     TRY(lane_wait_open(service->lanes[LANE_SIGN]));
     return lane_wait_open(service->lanes[LANE_DB]);

@@ -4,43 +4,6 @@
 #include "base/clock.h"
 #include "service/metrics.h"
 
-static enum err issue(struct call *call, struct signing *signing, const struct sign_thread *thread,
-                      const struct access_claims *claims)
-{
-    uint8_t signature[SIGNATURE_MAX];
-    size_t signature_len = 0;
-    TRY(access_token_prepare(
-        &call->service->config.access, keyring_active_kid(signing_ring(signing)), claims,
-        clock_unix_ms() / MS_PER_SECOND, call->access_token, &call->access_token_len));
-    TRY(signing_sign(signing, thread->number, call->access_token, call->access_token_len, signature,
-                     &signature_len));
-    return access_token_finish(call->access_token, &call->access_token_len, signature,
-                               signature_len);
-}
-
-enum err call_issue(struct call *call, const struct sign_thread *thread,
-                    const struct access_claims *claims)
-{
-    struct service *service = call->service;
-    call->access_token = malloc(ACCESS_TOKEN_MAX);
-    if (call->access_token == NULL)
-        return ERR_INTERNAL;
-    struct signing *signing = service_hold_signing(service);
-    enum err e = issue(call, signing, thread, claims);
-    if (e == ERR_BUSY)
-        service->config.signer_stuck(service->config.signer_arg, signing_generation(signing));
-    if (e == ERR_UNAVAILABLE) { /* perhaps the next has come up meanwhile */
-        signing_release(signing);
-        signing = service_hold_signing(service);
-        if (signing_usable(signing))
-            e = issue(call, signing, thread, claims);
-    }
-    signing_release(signing);
-    if (e == ERR_INTERNAL)
-        atomic_fetch_add(&service->faulty_signatures, 1);
-    return e;
-}
-
 struct call *call_of(const struct http_request *request)
 {
     return request->app;

@@ -2,7 +2,7 @@
  * refresh.c: a refresh token for the next one.
  *
  *     start (network)  reads the token, checks its mac, limits
- *     rotate (DB)      rotation, retry or replay: store_rotate decides, atomically
+ *     rotate (DB)      rotation, retry or replay: the store decides, atomically
  *     sign (SIGN)      after the commit, which is safe: the client's retry gets the same successor
  *
  * Every refusal looks the same from outside.
@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "service/call.h"
+
+_Static_assert(STORE_ROTATIONS_MAX >= LANE_BATCH_MAX, "a batch is rotated at once");
 
 void answer_invalid_refresh(struct call *call)
 {
@@ -146,10 +148,9 @@ static enum flow retry(struct call *call)
     return FLOW_NEXT;
 }
 
-enum flow refresh_rotate(struct call *call, struct store_conn *conn)
+static enum flow rotated(struct call *call, enum err e)
 {
-    struct refresh_call *r = &call->refresh;
-    enum err e = store_rotate(conn, &r->rotation, &r->result);
+    const struct refresh_call *r = &call->refresh;
     if (e != OK) {
         answer_fault(call, e, store_last_error());
         return FLOW_DONE;
@@ -175,6 +176,19 @@ enum flow refresh_rotate(struct call *call, struct store_conn *conn)
     return refuse(call, OUTCOME_INVALID);
 }
 
+void refresh_rotate(struct call **calls, unsigned n, struct store_conn *conn)
+{
+    struct store_rotating rotations[LANE_BATCH_MAX];
+    for (unsigned i = 0; i < n; i++) {
+        struct refresh_call *r = &calls[i]->refresh;
+        rotations[i] = (struct store_rotating){&r->rotation, calls[i]->http->trace_id, ERR_INTERNAL,
+                                               &r->result};
+    }
+    store_rotate_many(conn, rotations, n);
+    for (unsigned i = 0; i < n; i++)
+        calls[i]->verdict = rotated(calls[i], rotations[i].e);
+}
+
 /* ---- sign ---- */
 
 static int64_t seconds_left(const struct call *call)
@@ -184,21 +198,24 @@ static int64_t seconds_left(const struct call *call)
     return left > 0 ? left / MS_PER_SECOND : 0;
 }
 
-enum flow refresh_sign(struct call *call, const struct sign_thread *thread)
+enum err refresh_sign_begin(struct call *call, struct access_claims *out)
+{
+    const struct store_session *session = &call->refresh.result.session;
+    *out = (struct access_claims){.tenant_id = call->tenant_id,
+                                  .user_id = call->user_id,
+                                  .session_id = session->id,
+                                  .auth_time = session->opened_at / MS_PER_SECOND};
+    return OK;
+}
+
+enum flow refresh_sign_end(struct call *call)
 {
     struct refresh_call *r = &call->refresh;
-    const struct service_config *config = &call->service->config;
     char token[REFRESH_TOKEN_LEN + 1];
-    struct access_claims claims = {.tenant_id = call->tenant_id,
-                                   .user_id = call->user_id,
-                                   .session_id = r->result.session.id,
-                                   .auth_time = r->result.session.opened_at / MS_PER_SECOND};
-    enum err e = call_issue(call, thread, &claims);
     FAILPOINT("rotate.signed");
-    if (e == OK)
-        e = refresh_token_format(config->keys, &r->next, token);
+    enum err e = refresh_token_format(call->service->config.keys, &r->next, token);
     if (e != OK) {
-        answer_unsigned(call, "signing failed");
+        answer_fault(call, e, "refresh token");
         return FLOW_DONE;
     }
     answer_tokens(call, token, r->by_cookie, !r->by_cookie, seconds_left(call));

@@ -5,9 +5,13 @@
     {                                                                                              \
         .lane = LANE_DB, .db = (fn)                                                                \
     }
+#define DB_STEP_FOR_MANY(fn)                                                                       \
+    {                                                                                              \
+        .lane = LANE_DB, .db_many = (fn)                                                           \
+    }
 #define SIGN_STEP(fn)                                                                              \
     {                                                                                              \
-        .lane = LANE_SIGN, .sign = (fn)                                                            \
+        .lane = LANE_SIGN, .sign_begin = fn##_begin, .sign_end = fn##_end                          \
     }
 #define HASH_STEP(fn)                                                                              \
     {                                                                                              \
@@ -39,7 +43,7 @@ const struct route ROUTES[] = {
      .path = "/api/auth/refresh",
      .listeners = ON_PUBLIC,
      .begin = refresh_start,
-     .steps = {DB_STEP(refresh_rotate), SIGN_STEP(refresh_sign)},
+     .steps = {DB_STEP_FOR_MANY(refresh_rotate), SIGN_STEP(refresh_sign)},
      .statuses = {200, 400, 401, 415, 422, 429, 500, 503}},
     {.name = "logout",
      .method = HTTP_POST,

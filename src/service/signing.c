@@ -3,11 +3,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "net/sign_link.h"
 #include "service/call.h"
 
-_Static_assert(SIGNATURE_MAX == SIGN_LINK_SIGNATURE_MAX, "the largest signature fits a message");
-_Static_assert(ACCESS_TOKEN_MAX <= SIGN_LINK_INPUT_MAX, "so does what is signed");
+_Static_assert(ACCESS_TOKEN_MAX <= SIGN_LINK_INPUT_MAX, "what is signed fits a message");
 
 struct signing {
     struct keyring *ring;
@@ -79,12 +77,11 @@ bool signing_usable(const struct signing *signing)
     return !atomic_load_explicit(&signing->lost, memory_order_relaxed);
 }
 
-enum err signing_sign(struct signing *signing, unsigned thread, const void *input, size_t len,
-                      uint8_t signature[SIGNATURE_MAX], size_t *signature_len)
+enum err signing_sign(struct signing *signing, unsigned thread, struct sign_ask *asks, unsigned n)
 {
     if (thread >= signing->count || !signing_usable(signing))
         return ERR_UNAVAILABLE;
-    enum err e = sign_link_ask(&signing->links[thread], input, len, signature, signature_len);
+    enum err e = sign_link_ask(&signing->links[thread], asks, n);
     if (e == ERR_UNAVAILABLE || e == ERR_BUSY)
         atomic_store(&signing->lost, true);
     return e;

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #include "auth/keyring.h"
-#include "auth/signer.h"
+#include "net/sign_link.h"
 
 struct signing;
 struct service;
@@ -28,10 +28,10 @@ unsigned signing_generation(const struct signing *signing);
 /* The process at the other end is there, as far as is known. */
 MUST_USE bool signing_usable(const struct signing *signing);
 
-/* Has the bytes signed with the active key, over the link of this thread of the SIGN lane. Errors
- * as sign_link_ask; after ERR_UNAVAILABLE or ERR_BUSY it is not usable any more. */
-MUST_USE enum err signing_sign(struct signing *signing, unsigned thread, const void *input,
-                               size_t len, uint8_t signature[SIGNATURE_MAX], size_t *signature_len);
+/* Has the inputs signed with the active key, over the link of this thread of the SIGN lane. Number
+ * and errors as sign_link_ask; after ERR_UNAVAILABLE or ERR_BUSY it is not usable any more. */
+MUST_USE enum err signing_sign(struct signing *signing, unsigned thread, struct sign_ask *asks,
+                               unsigned n);
 
 /* ---- of a service; any thread ---- */
 

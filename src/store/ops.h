@@ -30,6 +30,8 @@ struct store_ops {
     enum err (*login_finish)(struct store_conn *conn, const struct store_new_session *session);
     enum err (*rotate)(struct store_conn *conn, const struct store_rotation *rotation,
                        struct store_rotation_result *out);
+    /* NULL: one after the other. */
+    void (*rotate_many)(struct store_conn *conn, struct store_rotating *rotations, size_t n);
     enum err (*end_session)(struct store_conn *conn, const struct uuid *session_id,
                             const struct uuid *tenant_id, const struct uuid *user_id,
                             const char *reason);

@@ -203,6 +203,7 @@ const struct store_ops STORE_POSTGRESQL = {
     .login_refund = login_refund,
     .login_finish = login_finish,
     .rotate = pg_rotate,
+    .rotate_many = pg_rotate_many,
     .end_session = pg_end_session,
     .end_sessions = pg_end_sessions,
     .list_sessions = pg_list_sessions,

@@ -83,6 +83,9 @@ void pg_put_bytes(struct pg_call *call, const uint8_t *p, size_t len); /* NULL: 
 /* The parameters of a telling statement for one kind of event; nothing without events. True if they
  * were put. */
 bool pg_put_telling(struct pg_call *call, const struct store_conn *conn, enum event_kind kind);
+/* With another trace id than the connection's; it must outlive the run. */
+bool pg_put_telling_of(struct pg_call *call, const struct store_conn *conn, const char *trace_id,
+                       enum event_kind kind);
 
 /* Runs the calls in one transaction and one round trip. On OK results[i] is the answer to calls[i];
  * the caller clears them. */
@@ -117,6 +120,7 @@ enum err pg_read_version(struct store *store, struct store_version *out);
 /* ---- postgres_sessions.c ---- */
 enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotation,
                    struct store_rotation_result *out);
+void pg_rotate_many(struct store_conn *base, struct store_rotating *rotations, size_t n);
 enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,
                         const struct uuid *tenant_id, const struct uuid *user_id,
                         const char *reason);

@@ -19,20 +19,30 @@ static void read_session(const PGresult *res, int row, struct store_session *out
 }
 enum { AFTER_SESSION = 9 };
 
-static enum err advance(struct pg_conn *conn, const struct store_rotation *r, PGresult **res)
+static void put_rotation(struct pg_call *call, const struct store_rotation *r)
 {
-    struct pg_call call;
-    pg_call(&call, PG_ROTATE);
-    pg_put_id(&call, &r->session_id);
-    pg_put_i64(&call, r->generation);
-    pg_put_bytes(&call, r->token_digest, STORE_DIGEST_LEN);
-    pg_put_bytes(&call, r->next_digest, STORE_DIGEST_LEN);
-    pg_put_bytes(&call, r->sealed, r->sealed_len);
-    pg_put_str(&call, r->client_ip);
-    pg_put_str(&call, r->user_agent);
-    pg_put_i64(&call, r->idle_ms);
-    pg_put_telling(&call, &conn->base, EVENT_TOKEN_REFRESHED);
-    return pg_run(conn, &call, 1, res);
+    pg_call(call, PG_ROTATE);
+    pg_put_id(call, &r->session_id);
+    pg_put_i64(call, r->generation);
+    pg_put_bytes(call, r->token_digest, STORE_DIGEST_LEN);
+    pg_put_bytes(call, r->next_digest, STORE_DIGEST_LEN);
+    pg_put_bytes(call, r->sealed, r->sealed_len);
+    pg_put_str(call, r->client_ip);
+    pg_put_str(call, r->user_agent);
+    pg_put_i64(call, r->idle_ms);
+}
+
+/* The row that a rotation has returned; false: there is none. */
+static bool read_rotated(const PGresult *res, const struct store_rotation *r,
+                         struct store_rotation_result *out)
+{
+    if (PQntuples(res) != 1)
+        return false;
+    *out = (struct store_rotation_result){.outcome = STORE_ROTATED};
+    read_session(res, 0, &out->session);
+    out->session.id = r->session_id;
+    out->now = pg_get_i64(res, 0, AFTER_SESSION);
+    return true;
 }
 
 /* Why the update above found no row. By then the generation may have moved on, never back, so a
@@ -85,29 +95,81 @@ static enum store_rotated judge(const struct store_rotation *r, PGresult *replay
     return STORE_RETRIED;
 }
 
-enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotation,
-                   struct store_rotation_result *out)
+static enum err not_rotated(struct pg_conn *conn, const struct store_rotation *rotation,
+                            struct store_rotation_result *out)
 {
-    struct pg_conn *conn = (struct pg_conn *)base;
-    struct store_rotation_result res = {.outcome = STORE_ROTATED};
-    FAILPOINT("rotate.begin");
-    PGresult *rotated CLEANUP(cleanup_result) = NULL;
-    TRY(advance(conn, rotation, &rotated));
-    FAILPOINT("rotate.updated");
-    if (PQntuples(rotated) == 1) {
-        read_session(rotated, 0, &res.session);
-        res.session.id = rotation->session_id;
-        res.now = pg_get_i64(rotated, 0, AFTER_SESSION);
-        *out = res;
-        return OK;
-    }
     PGresult *results[4] = {NULL};
     TRY(refuse(conn, rotation, results));
+    struct store_rotation_result res = {.outcome = STORE_UNKNOWN};
     res.outcome = judge(rotation, results[2], results[3], &res);
     for (unsigned i = 0; i < ARRAY_LEN(results); i++)
         PQclear(results[i]);
     *out = res;
     return OK;
+}
+
+enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotation,
+                   struct store_rotation_result *out)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    struct pg_call call;
+    FAILPOINT("rotate.begin");
+    PGresult *rotated CLEANUP(cleanup_result) = NULL;
+    put_rotation(&call, rotation);
+    pg_put_telling(&call, base, EVENT_TOKEN_REFRESHED);
+    TRY(pg_run(conn, &call, 1, &rotated));
+    FAILPOINT("rotate.updated");
+    return read_rotated(rotated, rotation, out) ? OK : not_rotated(conn, rotation, out);
+}
+
+/* By session: two that each need what the other holds would wait for each other. Whoever else locks
+ * several sessions goes by the same order. */
+static int by_session(const void *a, const void *b)
+{
+    const struct store_rotating *const *x = a, *const *y = b;
+    return memcmp((*x)->rotation->session_id.b, (*y)->rotation->session_id.b,
+                  sizeof(struct uuid)); /* lint: public */
+}
+
+/* The rotations in one transaction; what found no row is left at ERR_NOT_FOUND. */
+static enum err advance_all(struct pg_conn *conn, struct store_rotating **sorted, unsigned n)
+{
+    struct pg_call calls[STORE_ROTATIONS_MAX];
+    PGresult *results[STORE_ROTATIONS_MAX];
+    unsigned i = 0;
+    do { /* n is at least 1 */
+        put_rotation(&calls[i], sorted[i]->rotation);
+        pg_put_telling_of(&calls[i], &conn->base, sorted[i]->trace_id, EVENT_TOKEN_REFRESHED);
+    } while (++i < n);
+    FAILPOINT("rotate.begin");
+    TRY(pg_run(conn, calls, n, results));
+    FAILPOINT("rotate.updated");
+    for (i = 0; i < n; i++) {
+        struct store_rotating *r = sorted[i];
+        r->e = read_rotated(results[i], r->rotation, r->result) ? OK : ERR_NOT_FOUND;
+        PQclear(results[i]);
+    }
+    return OK;
+}
+
+void pg_rotate_many(struct store_conn *base, struct store_rotating *rotations, size_t n)
+{
+    struct pg_conn *conn = (struct pg_conn *)base;
+    struct store_rotating *sorted[STORE_ROTATIONS_MAX];
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = &rotations[i];
+    qsort(sorted, n, sizeof sorted[0], by_session);
+    enum err e = advance_all(conn, sorted, (unsigned)n);
+    for (size_t i = 0; i < n; i++) {
+        struct store_rotating *r = &rotations[i];
+        store_conn_trace(base, r->trace_id);
+        if (e == ERR_UNAVAILABLE)
+            r->e = e;
+        else if (e != OK) /* what one of them met with says nothing of the others */
+            r->e = pg_rotate(base, r->rotation, r->result);
+        else if (r->e == ERR_NOT_FOUND)
+            r->e = not_rotated(conn, r->rotation, r->result);
+    }
 }
 
 enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,

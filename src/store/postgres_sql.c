@@ -118,11 +118,16 @@
     "   FROM a WHERE credentials.tenant_id = $2 AND credentials.user_id = $3"                      \
     "   AND password_hash = $10::text AND $11::text IS NOT NULL)" told " SELECT id FROM s"
 
+/* Whoever holds more than one session's lock takes them in this order, as rotations that share a
+ * transaction do: else two might wait for each other. */
+#define LOCK_IN_ORDER " ORDER BY id FOR UPDATE"
+
 /* $1 tenant $2 user $3 how many may stay */
 #define LOGIN_EVICT                                                                                \
-    "UPDATE sessions SET " END "'session_limit' WHERE id IN (SELECT id"                            \
-    " FROM sessions WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND " LIVE                   \
-    " ORDER BY opened_at DESC, id DESC OFFSET $3::bigint)"
+    "UPDATE sessions SET " END "'session_limit' WHERE id IN (SELECT id FROM sessions"              \
+    " WHERE id IN (SELECT id FROM sessions"                                                        \
+    "   WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND " LIVE                               \
+    "   ORDER BY opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"
 
 /* $1 session $2 generation $3 digest $4 next digest $5 sealed $6 ip $7 agent $8 idle */
 #define ROTATE                                                                                     \
@@ -153,14 +158,18 @@
 /* Not only what is live by this clock: a rotation on its way may have looked at an earlier one, and
  * would bring back what has just expired. $1 tenant $2 user $3 reason */
 #define SESSION_END_ALL(told)                                                                      \
-    "WITH r AS (UPDATE sessions SET " END "$3::text WHERE tenant_id = $1::uuid"                    \
-    "   AND user_id = $2::uuid AND revoked_at IS NULL RETURNING " SESSION_ID ", " WAS_LIVE         \
-    ")" told " SELECT count(*) FILTER (WHERE live) FROM r"
+    "WITH l AS MATERIALIZED (SELECT id FROM sessions WHERE tenant_id = $1::uuid"                   \
+    "   AND user_id = $2::uuid AND revoked_at IS NULL" LOCK_IN_ORDER "),"                          \
+    " r AS (UPDATE sessions SET " END "$3::text FROM l WHERE sessions.id = l.id"                   \
+    "   RETURNING tenant_id, user_id, sessions.id, " WAS_LIVE ")" told                             \
+    " SELECT count(*) FILTER (WHERE live) FROM r"
 
 /* $1 tenant $2 user */
 #define SESSION_DELETE_ALL(told)                                                                   \
-    "WITH r AS (DELETE FROM sessions WHERE tenant_id = $1::uuid AND user_id = $2::uuid"            \
-    "   RETURNING " SESSION_ID ", " LIVE " AS live)" told                                          \
+    "WITH l AS MATERIALIZED (SELECT id FROM sessions WHERE tenant_id = $1::uuid"                   \
+    "   AND user_id = $2::uuid" LOCK_IN_ORDER "),"                                                 \
+    " r AS (DELETE FROM sessions USING l WHERE sessions.id = l.id"                                 \
+    "   RETURNING tenant_id, user_id, sessions.id, " LIVE " AS live)" told                         \
     " SELECT count(*) FILTER (WHERE live) FROM r"
 
 /* $1 session $2 reason */

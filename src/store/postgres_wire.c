@@ -57,13 +57,19 @@ void pg_put_str(struct pg_call *call, const char *s)
     pg_put_bytes(call, (const uint8_t *)s, s != NULL ? strlen(s) : 0);
 }
 
-bool pg_put_telling(struct pg_call *call, const struct store_conn *conn, enum event_kind kind)
+bool pg_put_telling_of(struct pg_call *call, const struct store_conn *conn, const char *trace_id,
+                       enum event_kind kind)
 {
     if (conn->store->events == 0)
         return false;
-    pg_put_str(call, conn->trace_id);
+    pg_put_str(call, trace_id);
     pg_put_i64(call, store_tells(conn, kind));
     return true;
+}
+
+bool pg_put_telling(struct pg_call *call, const struct store_conn *conn, enum event_kind kind)
+{
+    return pg_put_telling_of(call, conn, conn->trace_id, kind);
 }
 
 bool pg_is_null(const PGresult *res, int row, int column)

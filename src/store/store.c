@@ -176,6 +176,25 @@ enum err store_rotate(struct store_conn *conn, const struct store_rotation *rota
     return told(conn, conn->store->ops->rotate(conn, rotation, out));
 }
 
+static void rotate_each(struct store_conn *conn, struct store_rotating *rotations, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct store_rotating *r = &rotations[i];
+        store_conn_trace(conn, r->trace_id);
+        r->e = conn->store->ops->rotate(conn, r->rotation, r->result);
+    }
+}
+
+void store_rotate_many(struct store_conn *conn, struct store_rotating *rotations, size_t n)
+{
+    if (n > 1 && conn->store->ops->rotate_many != NULL)
+        conn->store->ops->rotate_many(conn, rotations, n);
+    else
+        rotate_each(conn, rotations, n);
+    for (size_t i = 0; i < n; i++)
+        rotations[i].e = told(conn, rotations[i].e);
+}
+
 enum err store_end_session(struct store_conn *conn, const struct uuid *session_id,
                            const struct uuid *tenant_id, const struct uuid *user_id,
                            const char *reason)

@@ -235,6 +235,19 @@ struct store_rotation_result {
 MUST_USE enum err store_rotate(struct store_conn *conn, const struct store_rotation *rotation,
                                struct store_rotation_result *out);
 
+/* One of several rotations. */
+struct store_rotating {
+    const struct store_rotation *rotation;
+    const char *trace_id;
+    enum err e;
+    struct store_rotation_result *result; /* if e is OK */
+};
+
+/* Several at once, 1 to STORE_ROTATIONS_MAX of them, the same session more than once among them
+ * too: what store_rotate would have done with each, in fewer round trips and commits. */
+#define STORE_ROTATIONS_MAX 64
+void store_rotate_many(struct store_conn *conn, struct store_rotating *rotations, size_t n);
+
 /* Ends a session if it is live. ERR_NOT_FOUND if it is not. With an owner (both ids or both NULL),
  * only that user's. */
 MUST_USE enum err store_end_session(struct store_conn *conn, const struct uuid *session_id,

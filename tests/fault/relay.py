@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 
 CLIENT, SERVER = "client", "server"
+# Of the probe, the sweep and the count of passwords by their parameters.
+_BY_ITSELF = (b"FROM migrations", b"'sweep_due'", b"(tenant_id, user_id) > ")
 
 
 @dataclass
@@ -163,7 +165,7 @@ class Relay:
                 return self._drop(link)
 
     def _learn(self, link: _Link, sender: str, kind: bytes, message: bytes) -> None:
-        """Which statements are the operation of a use case: not preparing, and not the probe."""
+        """Which statements are the operation of a use case: not preparing, nor what runs by itself."""
         if sender == SERVER:
             return
         if kind == b"P":
@@ -172,7 +174,8 @@ class Relay:
             link.counted = False
         elif kind == b"B":
             name = message[5:].split(b"\0")[1]
-            link.counted = b"FROM migrations" not in link.statements.get(name, b"")
+            sql = link.statements.get(name, b"")
+            link.counted = not any(mark in sql for mark in _BY_ITSELF)
 
     def _is_the_one(self, link: _Link, sender: str) -> bool:
         if not link.counted:

@@ -59,7 +59,7 @@ def _break(stage: Stage, point: tuple[str, int], act: Callable[[], httpx.Respons
     """It breaks there, and the client is told to come again."""
     stage.relay.break_at(*point)
     answer = act()
-    assert stage.relay.broken, f"{point} was not reached"
+    assert stage.relay.broken, f"{point} was not reached: {answer.status_code} {answer.text}"
     assert_problem(answer, 503, "unavailable", "temporarily unavailable")
 
 

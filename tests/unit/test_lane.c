@@ -20,16 +20,14 @@ TEST(one_flow_is_first_come_first_served)
     assert_int_equal(f.largest_batch, 4);
 }
 
-#define SECOND_SPARE_NS (200 * NS_PER_MS)
-
 static uint64_t spare(void *arg)
 {
     struct fixture *f = arg;
     pthread_mutex_lock(&f->lock);
-    bool second = ++f->spared == 2;
+    f->spared++;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->lock);
-    return second ? SECOND_SPARE_NS : 50 * NS_PER_MS;
+    return 200 * NS_PER_MS;
 }
 
 TEST(jobs_gather_while_there_is_time_to_spare)
@@ -51,26 +49,57 @@ TEST(jobs_gather_while_there_is_time_to_spare)
     lane_close(f.lane);
 }
 
-TEST(a_thread_that_gathered_for_nothing_stays)
+TEST(one_thread_gathers_and_takes_all)
 {
     struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    struct job jobs[2];
+    struct job jobs[8];
     struct lane_config config = config_of(&f, 2, 8, 100, 1);
     config.spare_ns = spare;
     f.open = true;
     assert_ok(lane_open(&config, &f.lane));
     assert_ok(lane_wait_open(f.lane));
-    /* A job wakes each thread. The first is back soon and takes both, one after the other. */
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         jobs[i] = job_of(i, 0);
         assert_ok(lane_push(f.lane, &jobs[i].base));
-        wait_for(&f, &f.spared, i + 1);
+        wait_for(&f, &f.spared, 1);
     }
-    wait_for(&f, &f.done, 2);
-    clock_sleep_ns(SECOND_SPARE_NS + 50 * NS_PER_MS); /* the second is back, to nothing */
-    assert_int_equal(f.closed, 0);
+    wait_for(&f, &f.done, 4);
+    assert_int_equal(f.spared, 1); /* nobody else began to */
+    assert_int_equal(f.largest_batch, 4);
+    /* And the lane goes on. */
+    jobs[4] = job_of(4, 0);
+    assert_ok(lane_push(f.lane, &jobs[4].base));
+    wait_for(&f, &f.done, 5);
     lane_close(f.lane);
     assert_int_equal(f.closed, 2);
+}
+
+static bool same_parity(const struct lane_job *first, const struct lane_job *job)
+{
+    return ((const struct job *)first)->id % 2 == ((const struct job *)job)->id % 2;
+}
+
+TEST(a_batch_is_of_those_that_join)
+{
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct job blocker, jobs[6];
+    struct lane_config config = config_of(&f, 1, 8, 100, 1);
+    config.joins = same_parity;
+    assert_ok(lane_open(&config, &f.lane));
+    assert_ok(lane_wait_open(f.lane));
+    occupy(&f, &blocker, 1);
+    static const unsigned ids[] = {1, 3, 5, 2, 4, 7}; /* three, two, one */
+    for (unsigned i = 0; i < ARRAY_LEN(ids); i++) {
+        jobs[i] = job_of(ids[i], 0);
+        assert_ok(lane_push(f.lane, &jobs[i].base));
+    }
+    open_gate(&f);
+    lane_close(f.lane);
+    assert_int_equal(f.done, 7);
+    assert_int_equal(f.runs, 4);
+    assert_int_equal(f.largest_batch, 3);
+    for (unsigned i = 0; i < ARRAY_LEN(ids); i++)
+        assert_int_equal(f.order[i + 1], ids[i]);
 }
 
 TEST(turns_go_round_the_flows)
@@ -414,7 +443,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_flow_is_first_come_first_served),
         cmocka_unit_test(jobs_gather_while_there_is_time_to_spare),
-        cmocka_unit_test(a_thread_that_gathered_for_nothing_stays),
+        cmocka_unit_test(one_thread_gathers_and_takes_all),
+        cmocka_unit_test(a_batch_is_of_those_that_join),
         cmocka_unit_test(turns_go_round_the_flows),
         cmocka_unit_test(a_full_lane_refuses_at_the_door_and_leaves_the_job_to_its_owner),
         cmocka_unit_test(an_admitted_place_counts_until_it_is_given_back),

@@ -224,9 +224,10 @@ TEST(a_session_that_a_fence_has_ended_is_told_when_it_is_next_presented)
 TEST(the_session_that_makes_room_is_told)
 {
     struct someone who = someone_registered();
-    struct store_new_session oldest = opened_session(&who), next = session_of(&who);
+    struct store_new_session oldest = opened_session(&who);
+    sleep_ms(2); /* else nobody could say which is the oldest */
+    struct store_new_session next = session_of(&who);
     clear_events();
-    sleep_ms(2);
     next.max_sessions = 1;
     assert_ok(store_login_finish(conn, &next));
     (void)read_all();

@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-enum { THREADS = 6, ROUNDS = 8 };
+enum { THREADS = 6, ROUNDS = 8, SESSIONS = 32 };
 
 /* What one thread does; results are judged when all have ended. */
 struct racer {
@@ -17,6 +17,8 @@ struct racer {
     struct store_rotation_result rotated;
     struct store_login login;
     struct uuid user_id;
+    const struct store_rotation *sessions; /* of SESSIONS */
+    unsigned first, wins;
 };
 
 static void *race(void *arg)
@@ -231,6 +233,53 @@ TEST(no_session_outlives_the_end_of_all)
     }
 }
 
+/* Rotations that share a transaction, in whatever order, and the end of all: none holds what
+ * another waits for while it waits itself. */
+static void act_logout_or_rotate_all(struct racer *racer, struct store_conn *c)
+{
+    struct store_rotating rotations[SESSIONS];
+    struct store_rotation_result results[SESSIONS];
+    uint64_t ended = 0;
+    if (racer->sessions == NULL) {
+        racer->e = store_end_sessions(c, &racer->who.tenant_id, &racer->who.user_id, "x", &ended);
+        return;
+    }
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        const struct store_rotation *r = &racer->sessions[(i + racer->first) % SESSIONS];
+        rotations[i] = (struct store_rotating){r, "", ERR_INTERNAL, &results[i]};
+    }
+    store_rotate_many(c, rotations, SESSIONS);
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        racer->e = racer->e == OK ? rotations[i].e : racer->e;
+        racer->wins += rotations[i].e == OK && results[i].outcome == STORE_ROTATED;
+    }
+}
+
+TEST(rotations_that_share_a_transaction_wait_for_nobody_who_waits_for_them)
+{
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct racer racers[THREADS];
+        struct store_rotation rotations[SESSIONS];
+        struct someone who = someone_registered();
+        for (unsigned i = 0; i < SESSIONS; i++) {
+            struct store_new_session s = opened_session(&who);
+            rotations[i] = rotation_of(&s);
+            rotations[i].leeway_ms = 30000;
+        }
+        for (unsigned i = 0; i < THREADS; i++)
+            racers[i] = (struct racer){
+                .who = who, .sessions = i < THREADS / 2 ? rotations : NULL, .first = i * 7};
+        run_race(racers, act_logout_or_rotate_all);
+        unsigned wins = 0;
+        for (unsigned i = 0; i < THREADS; i++) {
+            assert_ok(racers[i].e);
+            wins += racers[i].wins;
+        }
+        assert_true(wins <= SESSIONS);
+        assert_int_equal(live_sessions(&who), 0);
+    }
+}
+
 int run_race_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +290,7 @@ int run_race_tests(void)
         cmocka_unit_test(simultaneous_repetitions_of_one_request_get_one_answer),
         cmocka_unit_test(simultaneous_logins_leave_no_more_than_the_maximum),
         cmocka_unit_test(no_session_outlives_the_end_of_all),
+        cmocka_unit_test(rotations_that_share_a_transaction_wait_for_nobody_who_waits_for_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

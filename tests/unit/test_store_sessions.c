@@ -61,6 +61,73 @@ TEST(a_spent_token_after_the_leeway_ends_the_session)
     assert_int_equal(rotated(&next), STORE_REVOKED);
 }
 
+/* A session whose token is used twice at once, with this leeway. */
+static void put_twins(struct store_rotation *rotations, int64_t leeway_ms)
+{
+    struct someone who = someone_registered();
+    struct store_new_session s = opened_session(&who);
+    for (unsigned i = 0; i < 2; i++) {
+        rotations[i] = rotation_of(&s);
+        rotations[i].leeway_ms = leeway_ms;
+    }
+}
+
+TEST(of_rotations_that_share_a_transaction_each_gets_its_own_verdict)
+{
+    enum { KEPT, ENDED, STRANGER, RETRIED, REPLAYED = RETRIED + 2, COUNT = REPLAYED + 2 };
+    struct store_rotation rotations[COUNT];
+    struct store_rotation_result results[COUNT];
+    struct store_rotating all[COUNT];
+    struct someone who[3] = {someone_registered(), someone_registered(), someone_registered()};
+    uint64_t ended = 0;
+    for (unsigned i = KEPT; i <= STRANGER; i++) {
+        struct store_new_session s = opened_session(&who[i]);
+        rotations[i] = rotation_of(&s);
+    }
+    assert_ok(store_end_sessions(conn, &who[ENDED].tenant_id, &who[ENDED].user_id, "x", &ended));
+    rotations[STRANGER].token_digest[0] ^= 1;
+    put_twins(&rotations[RETRIED], 30000);
+    put_twins(&rotations[REPLAYED], 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        all[i] = (struct store_rotating){&rotations[i], "", ERR_INTERNAL, &results[i]};
+    store_rotate_many(conn, all, COUNT);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_ok(all[i].e);
+    assert_int_equal(results[KEPT].outcome, STORE_ROTATED);
+    assert_true(uuid_equal(&results[KEPT].session.id, &rotations[KEPT].session_id));
+    assert_int_equal(results[KEPT].session.generation, 1);
+    assert_int_equal(results[ENDED].outcome, STORE_REVOKED);
+    assert_int_equal(results[STRANGER].outcome, STORE_UNKNOWN);
+    unsigned won = results[RETRIED].outcome == STORE_ROTATED ? RETRIED : RETRIED + 1;
+    unsigned late = RETRIED + RETRIED + 1 - won;
+    assert_int_equal(results[won].outcome, STORE_ROTATED);
+    assert_int_equal(results[late].outcome, STORE_RETRIED);
+    assert_memory_equal(results[late].sealed, rotations[won].sealed, rotations[won].sealed_len);
+    won = results[REPLAYED].outcome == STORE_ROTATED ? REPLAYED : REPLAYED + 1;
+    late = REPLAYED + REPLAYED + 1 - won;
+    assert_int_equal(results[won].outcome, STORE_ROTATED);
+    assert_int_equal(results[late].outcome, STORE_REPLAYED);
+}
+
+TEST(a_rotation_that_fails_does_not_take_those_beside_it_along)
+{
+    struct store_rotation rotations[3];
+    struct store_rotation_result results[3];
+    struct store_rotating all[3];
+    for (unsigned i = 0; i < 3; i++) {
+        struct someone who = someone_registered();
+        struct store_new_session s = opened_session(&who);
+        rotations[i] = rotation_of(&s);
+        all[i] = (struct store_rotating){&rotations[i], "", ERR_INTERNAL, &results[i]};
+    }
+    rotations[1].user_agent = "\xff"; /* no text for PostgreSQL; it never gets so far */
+    store_rotate_many(conn, all, 3);
+    for (unsigned i = 0; i < 3; i += 2) {
+        assert_ok(all[i].e);
+        assert_int_equal(results[i].outcome, STORE_ROTATED);
+    }
+}
+
 TEST(the_leeway_ends_in_time)
 {
     struct someone who = someone_registered();
@@ -297,6 +364,8 @@ int run_session_tests(void)
         cmocka_unit_test(a_current_token_is_rotated_into_its_successor),
         cmocka_unit_test(a_retry_within_the_leeway_gets_the_successor_of_the_first_time),
         cmocka_unit_test(a_spent_token_after_the_leeway_ends_the_session),
+        cmocka_unit_test(of_rotations_that_share_a_transaction_each_gets_its_own_verdict),
+        cmocka_unit_test(a_rotation_that_fails_does_not_take_those_beside_it_along),
         cmocka_unit_test(the_leeway_ends_in_time),
         cmocka_unit_test(a_token_of_two_generations_ago_is_a_replay_even_within_the_leeway),
         cmocka_unit_test(what_is_not_of_the_chain_is_unknown_and_hurts_nobody),

@@ -160,6 +160,7 @@ static void look(struct sweep *sweep)
     if (!store_is_up(sweep->store) || store_sweep_begin(sweep->conn, LEASE_MS, &turn) != OK)
         return;
     atomic_store(&sweep->live_sessions, turn.live_sessions);
+    sweep->rules.now = turn.now; /* whatever happens to the clock while it walks */
     if (clock_is_sane(sweep, turn.now) && turn.ours && walk_all(sweep) == ERR_INTERNAL)
         log_note(LOG_ERROR, "sweep.failed", "expired rows stay for now", store_last_error());
 }

@@ -194,7 +194,7 @@
 /* Of the sweep. */
 #define PAGES "ctid >= $1::tid AND ctid < $2::tid"
 #define PAGES_OF(table) "pg_relation_size('" table "') / current_setting('block_size')::bigint"
-#define OVER "least(idle_expires_at, absolute_expires_at, revoked_at) <= " NOW " - $3::bigint"
+#define OVER "least(idle_expires_at, absolute_expires_at, revoked_at) <= $3::bigint"
 
 const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint FROM migrations",
@@ -288,22 +288,23 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_SWEEP_END] = "UPDATE settings SET value = CASE name WHEN 'sweep_due'"
                      " THEN " NOW " + $1::bigint ELSE $2::bigint END"
                      " WHERE name IN ('sweep_due', 'live_sessions')",
-    /* $1 $2 pages $3 how long rows stay $4 how long addresses do. least and greatest skip nulls. */
+    /* $1 $2 pages $3 when what goes was over $4 when addresses were last used. least and greatest
+     * skip nulls. */
     [PG_SWEEP_SESSIONS] =
         "WITH gone AS (DELETE FROM sessions WHERE " PAGES " AND " OVER " RETURNING 1),"
         " erased AS (UPDATE sessions SET client_ip = '', user_agent = '' WHERE " PAGES
-        "   AND rotated_at <= " NOW " - $4::bigint AND (client_ip <> '' OR user_agent <> '')"
+        "   AND rotated_at <= $4::bigint AND (client_ip <> '' OR user_agent <> '')"
         "   AND NOT " OVER " RETURNING 1)"
         " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM erased),"
         " (SELECT count(*) FROM sessions WHERE " PAGES " AND " LIVE " AND " CURRENT "),"
         " " PAGES_OF("sessions"),
     [PG_SWEEP_THROTTLES] =
         "WITH gone AS (DELETE FROM login_throttle WHERE " PAGES
-        "   AND greatest(window_started_at, locked_until) <= " NOW " - $3::bigint RETURNING 1)"
+        "   AND greatest(window_started_at, locked_until) <= $3::bigint RETURNING 1)"
         " SELECT count(*), 0::bigint, 0::bigint, " PAGES_OF("login_throttle") " FROM gone",
     [PG_SWEEP_KEYS] =
-        "WITH gone AS (DELETE FROM idempotency_keys WHERE " PAGES "   AND created_at <= " NOW
-        " - $3::bigint RETURNING 1)"
+        "WITH gone AS (DELETE FROM idempotency_keys WHERE " PAGES "   AND created_at <= $3::bigint"
+        "   RETURNING 1)"
         " SELECT count(*), 0::bigint, 0::bigint, " PAGES_OF("idempotency_keys") " FROM gone",
 };
 

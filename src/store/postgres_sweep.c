@@ -28,14 +28,14 @@ static void put_rules(struct pg_call *call, enum store_sweep what,
 {
     switch (what) {
     case STORE_SWEEP_SESSIONS:
-        pg_put_i64(call, rules->session_ms);
-        pg_put_i64(call, rules->client_data_ms);
+        pg_put_i64(call, rules->now - rules->session_ms);
+        pg_put_i64(call, rules->now - rules->client_data_ms);
         return;
     case STORE_SWEEP_THROTTLES:
-        pg_put_i64(call, STORE_THROTTLE_MS);
+        pg_put_i64(call, rules->now - STORE_THROTTLE_MS);
         return;
     default:
-        pg_put_i64(call, STORE_IDEMPOTENCY_MS);
+        pg_put_i64(call, rules->now - STORE_IDEMPOTENCY_MS);
     }
 }
 

@@ -54,7 +54,7 @@ static struct times times_of(enum store_sweep what, const struct store_sweep_rul
     const int64_t ages[STORE_SWEEPS] = {[STORE_SWEEP_SESSIONS] = rules->session_ms,
                                         [STORE_SWEEP_THROTTLES] = STORE_THROTTLE_MS,
                                         [STORE_SWEEP_KEYS] = STORE_IDEMPOTENCY_MS};
-    struct times t = {.now = clock_unix_ms()};
+    struct times t = {.now = rules->now};
     t.delete_before = t.now - ages[what];
     t.erase_before = t.now - rules->client_data_ms;
     return t;

@@ -364,6 +364,7 @@ MUST_USE enum err store_sweep_end(struct store_conn *conn, int64_t pause_ms,
                                   uint64_t live_sessions);
 
 struct store_sweep_rules {
+    int64_t now;            /* of the turn, for the whole of it: its clock has been looked at */
     int64_t session_ms;     /* how long an ended session's row stays */
     int64_t client_data_ms; /* how long after its last use a session keeps address and user agent */
 };

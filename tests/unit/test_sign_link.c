@@ -41,9 +41,7 @@ static void *sign_all(void *arg)
         for (unsigned i = 0; i < request.count; i++) {
             uint32_t len = request.lengths[i];
             bool done = input[0] != 'r' && input[0] != 'f';
-            reply.each[i].verdict = done              ? SIGN_DONE
-                                    : input[0] == 'r' ? SIGN_REFUSED
-                                                      : SIGN_FAILED;
+            reply.each[i].verdict = done ? SIGN_DONE : input[0] == 'r' ? SIGN_REFUSED : SIGN_FAILED;
             reply.each[i].len = done ? len : 0;
             memcpy(out, input, done ? len : 0);
             out += done ? len : 0;

@@ -8,21 +8,26 @@
 
 #define DAY MS_PER_DAY
 
-static const struct store_sweep_rules RULES = {.session_ms = 10 * DAY, .client_data_ms = 5 * DAY};
-
-/* The whole table, step by step. */
-static struct store_swept swept(enum store_sweep what)
+/* The whole table, step by step, in a turn that began then. */
+static struct store_swept swept_at(enum store_sweep what, int64_t now)
 {
+    const struct store_sweep_rules rules = {
+        .now = now, .session_ms = 10 * DAY, .client_data_ms = 5 * DAY};
     struct store_swept all = {0};
     struct store_sweep_place place = {0};
     while (!place.end) {
         struct store_swept step;
-        assert_ok(store_sweep_step(conn, what, &RULES, &place, &step));
+        assert_ok(store_sweep_step(conn, what, &rules, &place, &step));
         all.deleted += step.deleted;
         all.erased += step.erased;
         all.live += step.live;
     }
     return all;
+}
+
+static struct store_swept swept(enum store_sweep what)
+{
+    return swept_at(what, clock_unix_ms());
 }
 
 /* A new session with one column set to a time relative to now. */
@@ -62,6 +67,21 @@ TEST(sessions_go_when_their_end_is_long_past_and_not_before)
         assert_true(is_there(young[i]));
     }
     assert_true(is_there(live));
+}
+
+/* The clock has been looked at when the turn began; it may jump while the table is walked. */
+TEST(what_goes_had_ended_when_the_turn_began)
+{
+    struct uuid old = session_with("revoked_at", -11 * DAY);
+    struct uuid idle = session_with("rotated_at", -6 * DAY);
+    struct store_swept done = swept_at(STORE_SWEEP_SESSIONS, clock_unix_ms() - 2 * DAY);
+    assert_int_equal(done.deleted, 0);
+    assert_int_equal(done.erased, 0);
+    done = swept(STORE_SWEEP_SESSIONS);
+    assert_int_equal(done.deleted, 1);
+    assert_int_equal(done.erased, 1);
+    assert_false(is_there(old));
+    assert_true(is_there(idle));
 }
 
 TEST(a_spent_token_of_a_live_session_is_still_a_replay_after_the_sweep)
@@ -231,6 +251,7 @@ int run_sweep_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_go_when_their_end_is_long_past_and_not_before),
+        cmocka_unit_test(what_goes_had_ended_when_the_turn_began),
         cmocka_unit_test(a_spent_token_of_a_live_session_is_still_a_replay_after_the_sweep),
         cmocka_unit_test(addresses_go_when_the_session_has_not_been_used_for_long),
         cmocka_unit_test(live_sessions_are_counted),

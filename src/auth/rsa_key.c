@@ -98,7 +98,6 @@ enum err rsa_key_members(const EVP_PKEY *pkey, char n[RSA_KEY_N_MAX], char e[RSA
     return export_bn(pkey, OSSL_PKEY_PARAM_RSA_E, e, RSA_KEY_E_MAX);
 }
 
-/* SHA-256 over the required members in lexicographic order. */
 static enum err import_bn(OSSL_PARAM_BLD *build, const char *name, const char *text, BIGNUM **out)
 {
     uint8_t bytes[RSA_KEY_BITS_MAX / 8];
@@ -135,6 +134,7 @@ enum err rsa_key_from_members(const char *n, const char *e, EVP_PKEY **out)
     return err;
 }
 
+/* SHA-256 over the required members in lexicographic order. */
 enum err rsa_key_thumbprint(const EVP_PKEY *pkey, char out[KID_MAX + 1])
 {
     char n[RSA_KEY_N_MAX], e[RSA_KEY_E_MAX];

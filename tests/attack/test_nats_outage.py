@@ -12,11 +12,11 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attackers.flood import percentile
+from attackers.prompt import Prompt
 from attackers.slow_relay import SlowRelay
 from harness.client import Client
 from harness.events import wait_drained
@@ -76,28 +76,19 @@ class Load:
             yield
             due += every
 
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self.times[name].append(time.monotonic() - begin)
-
     def _logins(self) -> None:
-        with self.server.client() as client:
+        with Prompt(self.server.port) as client:
             for _ in self._paced(LOGIN_EVERY):
-                with self._timed("login"):
-                    answer = client.login(self._account)
-                assert answer.status_code == 200, answer.text
-                client.logout(answer.json()["refresh_token"])
+                token = client.login(self._account)
+                self.times["login"].append(client.took)
+                client.logout(token)
 
     def _refreshes(self) -> None:
-        with self.server.client() as client:
-            token = client.new_session().refresh
+        with Prompt(self.server.port) as client:
+            token = client.login(self._account)
             for _ in self._paced(REFRESH_EVERY):
-                with self._timed("refresh"):
-                    answer = client.refresh(token)
-                assert answer.status_code == 200, answer.text
-                token = answer.json()["refresh_token"]
+                token = client.refresh(token)
+                self.times["refresh"].append(client.took)
 
 
 def _measure(load: Load, client: Client, seconds: float, parts: list[dict[str, float]]) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 from attackers.flood import Flood, Timed, percentile, statuses, volley
+from attackers.prompt import Prompt
 from attackers.sizes import overload_is_exact, overload_seconds
-from harness.client import LOGIN, Account, Client, fresh_tenant
+from harness.client import LOGIN, Account, fresh_tenant
 from harness.fixtures import ServerFactory
 from harness.raw import json_request
 from harness.server import Server
@@ -23,7 +24,7 @@ PERMITS = 2
 MEMORY_KB = 65536
 FLOOD = 500
 ACCOUNTS = 24
-OVERLOAD = 5  # times what can be hashed
+OVERLOAD = 10  # times what can be hashed
 PROMPT = 0.100
 ROOM_KB = 48 * 1024  # the program, its libraries and SQLite, without the hash memory
 PER_CONNECTION_KB = 40
@@ -78,20 +79,21 @@ def _rate_of(target: Server, accounts: list[Account], seconds: float) -> float:
 
 
 @pytest.fixture
-def idle(target: Server) -> float:
-    """The median time of a refresh when nothing else happens."""
+def idle(target: Server) -> tuple[float, float]:
+    """Median and p99 of a refresh when nothing else happens."""
     with target.client() as client:
-        return _refresh_times(client, client.new_session().refresh, 1.0)[0]
+        token = client.new_session().refresh
+    return _refresh_times(target, token, 2.0)
 
 
-def _refresh_times(client: Client, token: str, seconds: float) -> tuple[float, float]:
+def _refresh_times(server: Server, token: str, seconds: float) -> tuple[float, float]:
     """One client that refreshes again and again, always with success: median and p99."""
     times = []
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        begin = time.monotonic()
-        token = client.rotate(token).refresh
-        times.append(time.monotonic() - begin)
+    with Prompt(server.port) as client:
+        while time.monotonic() < end:
+            token = client.refresh(token)
+            times.append(client.took)
     return percentile(times, 0.5), percentile(times, 0.99)
 
 
@@ -136,13 +138,16 @@ def test_refusals_of_a_lasting_overload_are_prompt(flood: Flood) -> None:
     _assert_prompt(refused)
 
 
-def test_refresh_goes_on_during_an_overload(target: Server, idle: float, flood: Flood) -> None:
-    """A client with a session: every refresh is a success, in about the time it takes idle."""
-    with target.client() as client:
-        middle, late = _refresh_times(client, _session_despite(target), overload_seconds())
-    print(f"median {middle * 1e3:.1f} ms (idle {idle * 1e3:.1f}), p99 {late * 1e3:.1f} ms")
-    assert middle < max(0.010, (2 if overload_is_exact() else 4) * idle)
-    assert late < 0.400
+def test_refresh_goes_on_during_an_overload(
+    target: Server, idle: tuple[float, float], flood: Flood
+) -> None:
+    """A client with a session: every refresh is a success, in about the time it takes idle. What
+    waits for a core that hashes waits for the scheduler: a few milliseconds, however fast the rest."""
+    middle, late = _refresh_times(target, _session_despite(target), overload_seconds())
+    print(f"median {middle * 1e3:.2f} ms (idle {idle[0] * 1e3:.2f}),"
+          f" p99 {late * 1e3:.2f} ms (idle {idle[1] * 1e3:.2f})")
+    assert middle < max(0.003, (2 if overload_is_exact() else 4) * idle[0])
+    assert late < 0.100
 
 
 def _session_despite(target: Server) -> str:

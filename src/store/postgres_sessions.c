@@ -122,29 +122,37 @@ enum err pg_rotate(struct store_conn *base, const struct store_rotation *rotatio
     return read_rotated(rotated, rotation, out) ? OK : not_rotated(conn, rotation, out);
 }
 
-/* By session: two that each need what the other holds would wait for each other. Whoever else locks
- * several sessions goes by the same order. */
-static int by_session(const void *a, const void *b)
+static bool comes_before(const struct store_rotating *a, const struct store_rotating *b)
 {
-    const struct store_rotating *const *x = a, *const *y = b;
-    return memcmp((*x)->rotation->session_id.b, (*y)->rotation->session_id.b,
-                  sizeof(struct uuid)); /* lint: public */
+    return memcmp(a->rotation->session_id.b, b->rotation->session_id.b, sizeof(struct uuid)) <
+           0; /* lint: public */
+}
+
+/* By session: two transactions that each need what the other holds would wait for each other.
+ * Whoever else locks several sessions goes by the same order. They are few. */
+static void sort(struct store_rotating *rotations, size_t n, struct store_rotating **sorted)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t place = i;
+        for (; place > 0 && comes_before(&rotations[i], sorted[place - 1]); place--)
+            sorted[place] = sorted[place - 1];
+        sorted[place] = &rotations[i];
+    }
 }
 
 /* The rotations in one transaction; what found no row is left at ERR_NOT_FOUND. */
 static enum err advance_all(struct pg_conn *conn, struct store_rotating **sorted, unsigned n)
 {
-    struct pg_call calls[STORE_ROTATIONS_MAX];
+    struct pg_call calls[STORE_ROTATIONS_MAX] = {0};
     PGresult *results[STORE_ROTATIONS_MAX];
-    unsigned i = 0;
-    do { /* n is at least 1 */
+    for (unsigned i = 0; i < n; i++) {
         put_rotation(&calls[i], sorted[i]->rotation);
         pg_put_telling_of(&calls[i], &conn->base, sorted[i]->trace_id, EVENT_TOKEN_REFRESHED);
-    } while (++i < n);
+    }
     FAILPOINT("rotate.begin");
     TRY(pg_run(conn, calls, n, results));
     FAILPOINT("rotate.updated");
-    for (i = 0; i < n; i++) {
+    for (unsigned i = 0; i < n; i++) {
         struct store_rotating *r = sorted[i];
         r->e = read_rotated(results[i], r->rotation, r->result) ? OK : ERR_NOT_FOUND;
         PQclear(results[i]);
@@ -155,10 +163,8 @@ static enum err advance_all(struct pg_conn *conn, struct store_rotating **sorted
 void pg_rotate_many(struct store_conn *base, struct store_rotating *rotations, size_t n)
 {
     struct pg_conn *conn = (struct pg_conn *)base;
-    struct store_rotating *sorted[STORE_ROTATIONS_MAX];
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &rotations[i];
-    qsort(sorted, n, sizeof sorted[0], by_session);
+    struct store_rotating *sorted[STORE_ROTATIONS_MAX] = {NULL};
+    sort(rotations, n, sorted);
     enum err e = advance_all(conn, sorted, (unsigned)n);
     for (size_t i = 0; i < n; i++) {
         struct store_rotating *r = &rotations[i];

@@ -23,7 +23,7 @@ from harness.fixtures import ServerFactory, _stop_all
 from harness.nats import STREAM, NatsServer
 from harness.reconcile import reconcile, work
 from harness.server import Server, run_command
-from harness.settings import slowness
+from harness.settings import not_under_tsan, slowness
 from harness.storage import postgres_storage
 from test_metrics import scrape
 
@@ -416,6 +416,7 @@ def certificates(folder: Path, name: str) -> None:
     write("server", name, own, "test authority", authority, [x509.DNSName(name)])
 
 
+@not_under_tsan("libnats 3.4 reads and writes one TLS connection from two threads")
 def test_tls_is_for_the_host_of_the_url(make_sqlite_server: ServerFactory,
                                         tmp_path: Path) -> None:
     """Its name and an authority that is known, or no event leaves; the service does not mind."""

@@ -15,7 +15,10 @@ from harness.checks import assert_locked, assert_rate_limited
 from harness.client import Account
 from harness.fixtures import ServerFactory
 from harness.server import Server
+from harness.settings import not_under_tsan
 from harness.sweeping import let_sweep
+
+pytestmark = not_under_tsan("it does not see the locks that libfaketime takes in its stead")
 
 LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 YEAR = 365 * 86400

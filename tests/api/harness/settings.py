@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+import pytest
+
 from . import keys
 
 REPO = Path(__file__).resolve().parents[3]
@@ -79,6 +81,12 @@ def service_binary() -> Path:
 def fault_binary() -> Path:
     """The build that can kill itself at a named point."""
     return _binary("WATCHWORD_FAULT_BIN", "build-fault/watchword")
+
+
+def not_under_tsan(reason: str) -> pytest.MarkDecorator:
+    """For what ThreadSanitizer itself stands in the way of."""
+    found = b"libtsan.so" in service_binary().read_bytes()
+    return pytest.mark.skipif(found, reason=f"ThreadSanitizer: {reason}")
 
 
 def _secret_id(secret: str) -> bytes:

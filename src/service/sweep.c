@@ -161,7 +161,10 @@ static void look(struct sweep *sweep)
         return;
     atomic_store(&sweep->live_sessions, turn.live_sessions);
     sweep->rules.now = turn.now; /* whatever happens to the clock while it walks */
-    if (clock_is_sane(sweep, turn.now) && turn.ours && walk_all(sweep) == ERR_INTERNAL)
+    if (!clock_is_sane(sweep, turn.now) || !turn.ours)
+        return;
+    enum err e = walk_all(sweep);
+    if (e != OK && e != ERR_BUSY)
         log_note(LOG_ERROR, "sweep.failed", "expired rows stay for now", store_last_error());
 }
 

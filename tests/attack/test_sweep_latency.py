@@ -7,52 +7,19 @@ p99 of before, the big proof 1.2 times.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 
-import psycopg2
 from attackers.flood import percentile
 from attackers.prompt import Prompt
 from harness.client import Account
 from harness.fixtures import ServerFactory
 from harness.server import Server
-from harness.sweeping import deleted, wait_swept
+from harness.sweeping import deleted, fill_expired, wait_swept
 
 ROWS = int(os.environ.get("WATCHWORD_SWEEP_ROWS", "20000"))
 SECONDS = float(os.environ.get("WATCHWORD_SWEEP_SECONDS", "5"))
 ALLOWED = 1.2 if "WATCHWORD_SWEEP_ROWS" in os.environ else 2.0
 EVERY = 0.05  # seconds from one login to the next
-
-COLUMNS = ("id, tenant_id, user_id, generation, token_digest, opened_at, rotated_at,"
-           " idle_expires_at, absolute_expires_at, client_ip, user_agent")
-LONG_AGO = 1_600_000_000_000
-
-
-def _fill(server: Server, rows: int) -> None:
-    """Sessions of many users that ended years ago."""
-    times = ", ".join([str(LONG_AGO)] * 4)
-    agent = "'192.0.2.7', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)'"
-    if server.storage.is_sqlite:
-        connection = sqlite3.connect(server.storage.data_dir / "watchword.db", timeout=60)
-        connection.execute(
-            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
-            f" INSERT INTO sessions ({COLUMNS}) SELECT randomblob(16), randomblob(16),"
-            f" randomblob(16), 3, randomblob(32), {times}, {agent} FROM n")
-        connection.commit()
-    else:
-        connection = psycopg2.connect(server.db.url)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO sessions ({COLUMNS}) SELECT gen_random_uuid(), gen_random_uuid(),"
-                f" gen_random_uuid(), 3, sha256(i::text::bytea), {times}, {agent}"
-                f" FROM generate_series(1, {rows}) i")
-        connection.commit()
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE sessions")
-            cursor.execute("CHECKPOINT")
-    connection.close()
-
 
 def _logins(server: Server, account: Account, seconds: float) -> list[float]:
     """At a steady pace; how long each took."""
@@ -72,7 +39,7 @@ def test_purge_is_not_felt(make_server: ServerFactory) -> None:
     server = make_server(MAX_SESSIONS_PER_USER="20")
     with server.client() as client:
         account = client.new_account()
-    _fill(server, ROWS)
+    fill_expired(server, ROWS)
     _logins(server, account, 1)
     before = _logins(server, account, SECONDS)
     server.db.update("settings", {"value": 0}, name="sweep_due")

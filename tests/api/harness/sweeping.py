@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
+
+import psycopg2
 
 from .db import Database
 from .server import Server
@@ -39,3 +42,34 @@ def wait_swept(db: Database, seconds: float = 15) -> None:
     while due_in_ms(db) < 30 * 60000:
         assert time.monotonic() < deadline, "nobody sweeps"
         time.sleep(0.05)
+
+
+_COLUMNS = ("id, tenant_id, user_id, generation, token_digest, opened_at, rotated_at,"
+           " idle_expires_at, absolute_expires_at, client_ip, user_agent")
+_LONG_AGO = 1_600_000_000_000
+
+
+def fill_expired(server: Server, rows: int) -> None:
+    """Sessions of many users that ended years ago."""
+    times = ", ".join([str(_LONG_AGO)] * 4)
+    agent = "'192.0.2.7', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)'"
+    if server.storage.is_sqlite:
+        connection = sqlite3.connect(server.storage.data_dir / "watchword.db", timeout=60)
+        connection.execute(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
+            f" INSERT INTO sessions ({_COLUMNS}) SELECT randomblob(16), randomblob(16),"
+            f" randomblob(16), 3, randomblob(32), {times}, {agent} FROM n")
+        connection.commit()
+    else:
+        connection = psycopg2.connect(server.db.url)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO sessions ({_COLUMNS}) SELECT gen_random_uuid(), gen_random_uuid(),"
+                f" gen_random_uuid(), 3, sha256(i::text::bytea), {times}, {agent}"
+                f" FROM generate_series(1, {rows}) i")
+        connection.commit()
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE sessions")
+            cursor.execute("CHECKPOINT")
+    connection.close()

@@ -3,8 +3,8 @@
  *
  * One pair of sockets (SOCK_SEQPACKET: a message arrives whole or not at all) for each thread that
  * has something signed, so nobody waits for anybody and no answer can reach the wrong asker.
- * Several inputs may share a message: each crossing costs two switches between processes, a tenth
- * of a signature. An end belongs to one thread at a time.
+ * Several inputs may share a message: each crossing costs two switches between processes, some
+ * per cent of a signature. An end belongs to one thread at a time.
  */
 #ifndef WW_NET_SIGN_LINK_H
 #define WW_NET_SIGN_LINK_H

@@ -202,7 +202,9 @@ static struct pause one_round(struct relay *relay)
     size_t count = 0;
     struct store_backlog backlog = {0};
     bool connected = connect_if_due(relay);
-    if (store_outbox_read(relay->conn, relay->events, BATCH, &count, &backlog) != OK)
+    /* Without NATS the first one is enough to tell what fails. */
+    size_t wanted = connected ? BATCH : 1;
+    if (store_outbox_read(relay->conn, relay->events, wanted, &count, &backlog) != OK)
         return (struct pause){TROUBLE_MS, false}; /* the probe tells of the database */
     note_backlog(relay, &backlog);
     if (drop_excess(relay, &backlog))

@@ -99,7 +99,8 @@ struct store_backlog {
     int64_t oldest_at; /* 0: there are none */
     int64_t now;
 };
-#define STORE_BACKLOG_EXACT 10000
+/* Counting is paid for once a second and more often while an outage lasts: no further than this. */
+#define STORE_BACKLOG_EXACT 1000
 
 /* The oldest events that are not held, in the order they were written, at most max. Of several
  * instances on PostgreSQL one publishes: whose connection holds an advisory lock, for as long as

@@ -27,10 +27,9 @@ from harness.processes import (
     status,
 )
 from harness.server import Server, run_command
-from harness.settings import fault_binary, not_under_tsan, slowness
+from harness.settings import fault_binary, searches_memory, slowness
 
 needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
-searches_memory = not_under_tsan("its own memory is too large to be searched")
 
 
 def eventually(true: Callable[[], object], what: str, seconds: float = 8) -> None:
@@ -91,7 +90,7 @@ def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> Non
 
 
 @needs_root
-@searches_memory
+@searches_memory()
 @pytest.mark.parametrize("escaped", [False, True])
 def test_private_key_is_in_the_signer_alone(make_server: ServerFactory, escaped: bool) -> None:
     """After work: no factor, exponent or line of the PEM in the network process or the keeper, in
@@ -111,7 +110,7 @@ def test_private_key_is_in_the_signer_alone(make_server: ServerFactory, escaped:
 
 
 @needs_root
-@searches_memory
+@searches_memory()
 def test_private_key_of_a_directory_is_in_the_signer_alone(
     make_sqlite_server: ServerFactory, tmp_path: Path
 ) -> None:

@@ -19,10 +19,10 @@ from harness.fixtures import ServerFactory
 from harness.keys import unb64u
 from harness.processes import is_root, keeper_of, memory, signer_of
 from harness.server import Server
-from harness.settings import not_under_tsan
+from harness.settings import searches_memory
 
 pytestmark = [pytest.mark.skipif(not is_root(), reason="looking into a process takes root"),
-              not_under_tsan("its own memory is too large to be searched")]
+              searches_memory()]
 
 Needles = dict[str, bytes]
 

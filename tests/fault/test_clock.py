@@ -15,7 +15,7 @@ from harness.checks import assert_locked, assert_rate_limited
 from harness.client import Account
 from harness.fixtures import ServerFactory
 from harness.server import Server
-from harness.settings import not_under_tsan
+from harness.settings import not_under_tsan, preloaded
 from harness.sweeping import let_sweep
 
 pytestmark = not_under_tsan("it does not see the locks that libfaketime takes in its stead")
@@ -46,7 +46,7 @@ def clocked(make_sqlite_server: ServerFactory, tmp_path: Path) -> Callable[..., 
     def make(**settings: str) -> tuple[Server, Clock]:
         clock = Clock(tmp_path / "clock")
         server = make_sqlite_server(
-            LD_PRELOAD=str(LIBRARY), FAKETIME_TIMESTAMP_FILE=str(clock.path), FAKETIME_NO_CACHE="1",
+            **preloaded(LIBRARY), FAKETIME_TIMESTAMP_FILE=str(clock.path), FAKETIME_NO_CACHE="1",
             FAKETIME_DONT_FAKE_MONOTONIC="1", SANDBOX="off", **settings)
         return server, clock
 

@@ -177,7 +177,7 @@ def _ordeal(
         hurt()
         hurt_done = time.monotonic()
         noticed = crowd.wait_for("ready", 503, hit, DB_TIMEOUT + 2 * slowness())
-        time.sleep(DOWN_FOR)
+        time.sleep(DOWN_FOR * slowness())
         begin_heal = time.monotonic()
         heal()
         healed = time.monotonic()

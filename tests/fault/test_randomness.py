@@ -14,7 +14,7 @@ import pytest
 
 from harness.checks import assert_problem
 from harness.fixtures import ServerFactory
-from harness.settings import slowness
+from harness.settings import preloaded, slowness
 
 OWN_TRACE = {"x-trace-id": "none-can-be-made"}
 
@@ -58,7 +58,7 @@ def test_without_random_numbers_nothing_is_issued(
 ) -> None:
     """Login and refresh are 503 and no token is made; the refresh token that was
     presented is still good afterwards, and what is issued then is all different."""
-    server = make_server(LD_PRELOAD=str(broken_getrandom))
+    server = make_server(**preloaded(broken_getrandom))
     with server.client() as client:
         account = client.new_account()
         tokens = client.sign_in(account)

@@ -83,10 +83,27 @@ def fault_binary() -> Path:
     return _binary("WATCHWORD_FAULT_BIN", "build-fault/watchword")
 
 
+def _is_linked(*libraries: bytes) -> bool:
+    program = service_binary().read_bytes()
+    return any(library in program for library in libraries)
+
+
 def not_under_tsan(reason: str) -> pytest.MarkDecorator:
     """For what ThreadSanitizer itself stands in the way of."""
-    found = b"libtsan.so" in service_binary().read_bytes()
-    return pytest.mark.skipif(found, reason=f"ThreadSanitizer: {reason}")
+    return pytest.mark.skipif(_is_linked(b"libtsan.so"), reason=f"ThreadSanitizer: {reason}")
+
+
+def searches_memory() -> pytest.MarkDecorator:
+    """For who reads all memory of a process: sanitizers map terabytes of their own."""
+    return pytest.mark.skipif(_is_linked(b"libtsan.so", b"libasan.so"),
+                              reason="the sanitizer's own memory is too large to be searched")
+
+
+def preloaded(library: Path) -> dict[str, str]:
+    """The variables that put a library before all others. AddressSanitizer, which wants to be the
+    first, is told that it is not."""
+    options = (os.environ.get("ASAN_OPTIONS", ""), "verify_asan_link_order=0")
+    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": ":".join(o for o in options if o)}
 
 
 def _secret_id(secret: str) -> bytes:

@@ -1,4 +1,5 @@
-"""What a login makes the database do tells nothing about the account (PostgreSQL counts it)."""
+"""What a login makes the database do tells nothing about the account: PostgreSQL counts it, and between
+the service and SQLite it is written down."""
 from __future__ import annotations
 
 import time
@@ -8,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from harness.client import Account, fresh_email, fresh_tenant
-from harness.fixtures import _stop_all
+from harness.fixtures import ServerFactory, _stop_all
 from harness.server import Server
 from harness.settings import selected_stores
+from harness.statements import Statements
 from harness.storage import postgres_storage
 
 TRIES = 3
 Work = dict[str, int]
+Observed = tuple[Server, Callable[[Callable[[], None]], list[str]]]
 
-pytestmark = pytest.mark.skipif("postgres" not in selected_stores(), reason="not this store")
+on_postgres = pytest.mark.skipif("postgres" not in selected_stores(), reason="not this store")
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ def _registered(server: Server, count: int) -> list[Account]:
     return accounts
 
 
+@on_postgres
 def test_every_wrong_login_costs_the_database_the_same(
     make_stopped_server: Callable[..., Server]
 ) -> None:
@@ -101,6 +105,7 @@ def test_every_wrong_login_costs_the_database_the_same(
                for done in work.values()), work
 
 
+@on_postgres
 def test_locked_account_is_not_looked_for(make_stopped_server: Callable[..., Server]) -> None:
     """Locked, real or invented: the lock is found, and that is all."""
     server = make_stopped_server(LOCKOUT_THRESHOLD="1")
@@ -112,3 +117,53 @@ def test_locked_account_is_not_looked_for(make_stopped_server: Callable[..., Ser
         server.stop()
         assert _work_of(server, _tries(server, account, 423)) == {
             "looks for an account": 0, "attempts written": 0}
+
+
+@pytest.fixture
+def observed(make_sqlite_server: ServerFactory, tmp_path: Path) -> Callable[..., Observed]:
+    """Starts a server and says which statements an act makes it run."""
+
+    def start(**settings: str) -> Observed:
+        statements = Statements(tmp_path)
+        server = make_sqlite_server(**statements.settings(), **settings)
+
+        def statements_of(act: Callable[[], None]) -> list[str]:
+            statements.take()
+            act()
+            return statements.take()
+
+        return server, statements_of
+
+    return start
+
+
+def test_every_wrong_login_runs_the_same_statements(observed: Callable[..., Observed]) -> None:
+    """The same texts in the same order; the control: one that is right runs others."""
+    server, statements_of = observed()
+    with server.client() as client:
+        real, other, disabled = (client.new_account() for _ in range(3))
+    server.db.set_status(disabled.tenant, disabled.user, "disabled")
+    ran = [
+        statements_of(_tries(server, account, 401)) for account in (
+            Account(real.tenant, real.email),
+            Account(real.tenant, fresh_email()),
+            Account(fresh_tenant(), other.email),
+            Account(disabled.tenant, disabled.email),
+        )
+    ]
+    assert len(ran[0]) >= 2 * TRIES and any("FROM credentials" in sql for sql in ran[0]), ran[0]
+    assert ran == ran[:1] * 4
+    assert statements_of(_tries(server, real, 200)) != ran[0]
+
+
+def test_locked_account_runs_the_statements_of_any_lock(observed: Callable[..., Observed]) -> None:
+    """Real or invented: the account is not looked for."""
+    server, statements_of = observed(LOCKOUT_THRESHOLD="1")
+    with server.client() as client:
+        real = client.new_account()
+        locked = [Account(real.tenant, real.email), Account(real.tenant, fresh_email())]
+        for account in locked:
+            assert client.login(account).status_code == 401
+    ran = [statements_of(_tries(server, account, 423)) for account in locked]
+    assert ran[0] and ran[0] == ran[1]
+    assert not any("FROM credentials" in sql for sql in ran[0]), ran[0]

@@ -2,11 +2,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 /* Weight of the newest service time in the moving average: 1 / 2^3. */
 #define AVERAGE_SHIFT 3
@@ -208,14 +206,6 @@ void lane_read_stats(struct lane *lane, struct lane_stats *out)
 
 /* ---- the threads ---- */
 
-static void set_priority(const struct lane_config *config)
-{
-    if (config->nice != 0) { /* on Linux a thread has its own nice value */
-        id_t tid = (id_t)syscall(SYS_gettid);
-        (void)setpriority(PRIO_PROCESS, tid, getpriority(PRIO_PROCESS, tid) + config->nice);
-    }
-}
-
 static void drop(struct lane *lane, struct lane_job *job, enum lane_drop why)
 {
     pthread_mutex_lock(&lane->lock);
@@ -322,7 +312,8 @@ static void *worker_main(void *arg)
     struct worker *worker = arg;
     struct lane *lane = worker->lane;
     pthread_setname_np(pthread_self(), lane->config.name);
-    set_priority(&lane->config);
+    if (lane->config.background)
+        thread_make_background();
     enum err e = lane->config.thread_open(lane->config.arg, worker->index, &worker->context);
     pthread_mutex_lock(&lane->lock);
     lane->opened++;

@@ -49,7 +49,7 @@ struct lane_config {
     unsigned capacity;
     unsigned flows;          /* a power of two; 1: first come, first served */
     uint64_t first_guess_ns; /* a job's time, until one has been seen */
-    int nice;                /* added to the threads' nice value */
+    bool background;         /* its threads give way to all others */
     void *arg;               /* handed to the callbacks */
 
     /* On the thread itself, before its first job; the context is handed to the other three. An

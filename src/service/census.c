@@ -1,15 +1,14 @@
 #include "service/census.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #define INTERVAL_MS (60 * 60 * 1000)
 #define AGAIN_MS (10 * 1000) /* after a count that failed */
 #define PAUSE_NS (10 * NS_PER_MS)
-#define NICE 10
 
 struct census {
     struct store_conn *conn;
@@ -68,7 +67,7 @@ static void *count_now_and_then(void *arg)
 {
     struct census *census = arg;
     pthread_setname_np(pthread_self(), "census");
-    (void)setpriority(PRIO_PROCESS, 0, NICE); /* this thread alone, on Linux */
+    thread_make_background();
     while (!atomic_load(&census->closing)) {
         struct census_figures figures;
         bool ok =

@@ -7,7 +7,6 @@
 #include "service/call.h"
 
 #define HASH_FLOWS 256
-#define HASH_NICE 10
 
 /* Until a hash has been seen: half a nanosecond a byte filled, slower than most machines. */
 static uint64_t hash_guess_ns(const struct argon2_params *params)
@@ -194,7 +193,7 @@ enum err flow_hash_open(struct service *service)
         .batch = 2,
         .capacity = LANE_CAPACITY,
         .flows = HASH_FLOWS,
-        .nice = HASH_NICE,
+        .background = true,
         .arg = service,
         .thread_open = hash_open,
         .thread_close = hash_close,

@@ -3,12 +3,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/thread.h"
 #include "net/nats.h"
 #include "service/event.h"
 
@@ -28,7 +27,6 @@
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS 10000
 
-#define NICENESS 10
 #define LAST_ROUNDS 8
 
 #define STREAM_DAYS 14
@@ -243,8 +241,7 @@ static void *run(void *arg)
     struct relay *relay = arg;
     struct pause pause = {0, false};
     pthread_setname_np(pthread_self(), "relay");
-    /* On Linux a thread has its own, which those of the library inherit. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS);
+    thread_make_background(); /* and the threads of the library with it */
     pthread_mutex_lock(&relay->lock);
     while (!relay->closing) {
         rest(relay, pause);

@@ -6,11 +6,9 @@
  * a time, once an hour. What it counts on its way is the number of live sessions.
  */
 #include <pthread.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "service/call.h"
 
 #define PERIOD_MS INT64_C(3600000)
@@ -26,7 +24,6 @@
 #define REST_FACTOR 10
 #define REST_MIN_MS 2
 #define REST_MAX_MS 1000
-#define SWEEP_NICE 10
 
 struct sweep {
     struct store *store;
@@ -172,8 +169,7 @@ static void *sweep_main(void *arg)
 {
     struct sweep *sweep = arg;
     pthread_setname_np(pthread_self(), "sweep");
-    id_t tid = (id_t)syscall(SYS_gettid);
-    (void)setpriority(PRIO_PROCESS, tid, getpriority(PRIO_PROCESS, tid) + SWEEP_NICE);
+    thread_make_background();
     while (rest(sweep, ASK_MS))
         look(sweep);
     return NULL;

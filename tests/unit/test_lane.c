@@ -334,16 +334,16 @@ TEST(closing_works_off_what_was_pushed)
     }
 }
 
-TEST(threads_open_and_take_the_lanes_nice_value)
+TEST(threads_open_and_may_give_way_to_others)
 {
     struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
     struct lane_config config = config_of(&f, 3, 1, 10, 1);
     int here = getpriority(PRIO_PROCESS, 0);
-    config.nice = 3;
+    config.background = true;
     assert_ok(lane_open(&config, &f.lane));
     assert_ok(lane_wait_open(f.lane));
     assert_int_equal(f.opened, 3);
-    assert_int_equal(f.priority, here + 3 > 19 ? 19 : here + 3);
+    assert_int_equal(f.priority, here + 10 > 19 ? 19 : here + 10);
     assert_int_equal(getpriority(PRIO_PROCESS, 0), here);
     lane_close(f.lane);
 }
@@ -456,7 +456,7 @@ int main(void)
         cmocka_unit_test(an_idle_lane_asks_for_one_second),
         cmocka_unit_test(threads_share_what_is_queued),
         cmocka_unit_test(closing_works_off_what_was_pushed),
-        cmocka_unit_test(threads_open_and_take_the_lanes_nice_value),
+        cmocka_unit_test(threads_open_and_may_give_way_to_others),
         cmocka_unit_test(a_thread_that_cannot_open_is_told_of),
         cmocka_unit_test(a_thread_without_jobs_says_so_once),
         cmocka_unit_test(under_many_threads_every_job_ends_exactly_once),

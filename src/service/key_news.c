@@ -1,4 +1,5 @@
-/* key_news.c: what the service tells of a change of its signing keys: counters and events. */
+/* key_news.c: what the service tells of a change of its signing keys: counters and events. An
+ * operator's command tells of what it has done as well; the store takes the first to tell. */
 #include <string.h>
 
 #include "service/metrics.h"
@@ -17,26 +18,38 @@ static void tell(struct service *service, enum event_kind kind, const char *kid,
         log_note(LOG_ERROR, "events.key_untold", "the event of a key could not be written", kid);
 }
 
-/* A key that signed is gone without having retired. */
-static bool was_revoked(const struct keyring_key *active_before, const struct keyring *after)
+static bool is_in(const struct keyring *ring, const char *kid)
 {
-    return keyring_find(after, active_before->kid, strlen(active_before->kid)) == NULL;
+    return keyring_find(ring, kid, strlen(kid)) != NULL;
+}
+
+/* A key that goes while it signs was revoked. */
+static void tell_gone(struct service *service, const struct keyring_key *key)
+{
+    if (key->state != KEY_ACTIVE) {
+        tell(service, EVENT_KEY_ROTATED, key->kid, "gone");
+        return;
+    }
+    metrics_count(service->metrics->counted, M_KEY_CHANGES, KEY_CHANGE_REVOKED);
+    tell(service, EVENT_KEY_REVOKED, key->kid, "revoked");
 }
 
 void key_news_tell(struct service *service, const struct keyring *before,
                    const struct keyring *after)
 {
-    struct metrics *counted = service->metrics->counted;
-    const char *kid = keyring_active_kid(after);
-    if (strcmp(kid, keyring_active_kid(before)) == 0)
-        return;
+    const char *active = keyring_active_kid(after);
+    for (unsigned i = 0; i < keyring_count(after); i++) {
+        const struct keyring_key key = keyring_key_at(after, i);
+        if (key.state == KEY_NEXT && !is_in(before, key.kid))
+            tell(service, EVENT_KEY_ROTATED, key.kid, "next");
+    }
     for (unsigned i = 0; i < keyring_count(before); i++) {
         const struct keyring_key key = keyring_key_at(before, i);
-        if (key.state != KEY_ACTIVE || !was_revoked(&key, after))
-            continue;
-        metrics_count(counted, M_KEY_CHANGES, KEY_CHANGE_REVOKED);
-        tell(service, EVENT_KEY_REVOKED, key.kid, "revoked");
+        if (!is_in(after, key.kid))
+            tell_gone(service, &key);
     }
-    metrics_count(counted, M_KEY_CHANGES, KEY_CHANGE_ROTATED);
-    tell(service, EVENT_KEY_ROTATED, kid, "active");
+    if (strcmp(active, keyring_active_kid(before)) != 0) {
+        metrics_count(service->metrics->counted, M_KEY_CHANGES, KEY_CHANGE_ROTATED);
+        tell(service, EVENT_KEY_ROTATED, active, "active");
+    }
 }

@@ -59,8 +59,8 @@ MUST_USE bool store_has_events(const struct store *store);
 void store_conn_trace(struct store_conn *conn, const char *trace_id);
 
 /* An event that is no part of another operation: of keys, which live outside the database.
- * state: "active", "retiring", "revoked". Written once for each kid and state, however many
- * instances tell it. */
+ * state: "next", "active", "gone", "revoked". Written once for each kid and state, however many
+ * instances tell it; of a key that was told to be revoked, nothing more. */
 MUST_USE enum err store_tell_key(struct store_conn *conn, enum event_kind kind, const char *kid,
                                  const char *state);
 

@@ -256,8 +256,9 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     /* Every instance sees the change; the first to say so is the one that tells. */
     [PG_OUTBOX_TELL_KEY] =
         "WITH first AS (INSERT INTO settings (name, value)"
-        "   VALUES ('key ' || $3::text || ' ' || $4::text, " NOW ") ON CONFLICT DO NOTHING"
-        "   RETURNING name)"
+        "   SELECT 'key ' || $3::text || ' ' || $4::text, " NOW " WHERE NOT EXISTS"
+        "     (SELECT FROM settings WHERE name = 'key ' || $3 || ' revoked')"
+        "   ON CONFLICT DO NOTHING RETURNING name)"
         " INSERT INTO outbox (subject, trace_id, label, detail)"
         " SELECT $1::text, $2::text, $3, $4 FROM first",
     [PG_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = $1::uuid",

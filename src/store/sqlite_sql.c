@@ -91,8 +91,10 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "?9, ?10, ?11,"
         " ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [SQ_OUTBOX_TAKE_BACK] = "DELETE FROM outbox WHERE attempt_id = ?1 AND held_until > 0",
-    [SQ_OUTBOX_CLAIM_KEY] = "INSERT INTO settings (name, value)"
-                            " VALUES ('key ' || ?1 || ' ' || ?2, ?3) ON CONFLICT DO NOTHING",
+    [SQ_OUTBOX_CLAIM_KEY] =
+        "INSERT INTO settings (name, value) SELECT 'key ' || ?1 || ' ' || ?2, ?3"
+        " WHERE NOT EXISTS (SELECT 1 FROM settings WHERE name = 'key ' || ?1 || ' revoked')"
+        " ON CONFLICT DO NOTHING",
     [SQ_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = ?1",
     [SQ_OUTBOX_SCRUB] =
         "UPDATE outbox SET client_ip = NULL, user_agent = NULL, previous_ip = NULL,"

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -33,6 +34,7 @@ LATE = 30
 SLACK = 300  # the real time that passes while the test does counts as well
 LIFETIME = 900 + 30  # of an access token, with the leeway of verifiers
 ROTATIONS = 10
+NOWHERE = "nats://127.0.0.1:9"  # the discard service: nobody is there
 
 
 @functools.lru_cache(maxsize=None)
@@ -285,7 +287,7 @@ def test_a_schedule_rotates_by_itself(make_server: ServerFactory, tmp_path: Path
     directory.do("retire", directory.do("generate")["kid"])  # there is a keyring.json now
     directory.shift(30 * 86400)
     servers = [make_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(directory.path),
-                           KEYS_ROTATE_DAYS="30") for _ in range(2)]
+                           KEYS_ROTATE_DAYS="30", NATS_URL=NOWHERE) for _ in range(2)]
 
     def wait(state: str) -> str:
         deadline = time.monotonic() + 40 * slowness()
@@ -295,10 +297,16 @@ def test_a_schedule_rotates_by_itself(make_server: ServerFactory, tmp_path: Path
         assert len(found) == 1
         return found[0]
 
+    def all_learn() -> None:
+        for server in servers:
+            learn(server, directory)
+
     following = wait("next")
+    all_learn()
     assert directory.active() == first
     directory.shift(PUBLISH_WAIT)
     assert wait("retiring") == first and directory.active() == following
+    all_learn()
     directory.shift(RETIRE_WAIT)
     deadline = time.monotonic() + 40 * slowness()
     while first in directory.states():
@@ -308,8 +316,25 @@ def test_a_schedule_rotates_by_itself(make_server: ServerFactory, tmp_path: Path
     told = [line["event"] for server in servers for line in server.log_lines()
             if line["event"].startswith("auth.key_")]
     assert sorted(told) == ["auth.key_activated", "auth.key_published", "auth.key_retired"]
+    all_learn()
     for server in servers:
-        learn(server, directory)
+        _wait_told(server, [(following, "next"), (following, "active"), (first, "gone")])
+
+
+def _events_of_keys(server: Server) -> list[dict[str, Any]]:
+    rows = [row for row in server.db.rows("outbox") if row["subject"].startswith("auth.key_")]
+    return sorted(rows, key=lambda row: row["seq"])
+
+
+def _wait_told(server: Server, expected: list[tuple[str, str]]) -> None:
+    """Keys and states of the events that wait for NATS, in order."""
+    deadline = time.monotonic() + 20 * slowness()
+    while True:
+        told = [(row["label"], row["detail"]) for row in _events_of_keys(server)]
+        if told == expected:
+            return
+        assert time.monotonic() < deadline, told
+        time.sleep(0.1)
 
 
 def test_the_age_of_each_state_is_a_metric(make_server: ServerFactory, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _refresh_times(server: Server, token: str, seconds: float) -> tuple[float, f
 
 @pytest.fixture
 def flood(target: Server, crowd: list[Account], capacity: float) -> Iterator[Flood]:
-    """Five times as many logins of one tenant as can be hashed, under way."""
+    """OVERLOAD times as many logins of one tenant as can be hashed, under way."""
     with Flood(target.port, _logins(crowd), rate=OVERLOAD * capacity) as made:
         deadline = time.monotonic() + 10
         while not any(answer.reply.status == 503 for answer in list(made.answers)):
@@ -184,7 +184,7 @@ def test_one_tenant_does_not_shut_out_another(
 
 
 def test_goodput_of_an_overload(target: Server, crowd: list[Account]) -> None:
-    """What is accepted at five times the capacity is what a closed loop reaches."""
+    """What is accepted at OVERLOAD times the capacity is what a closed loop reaches."""
     seconds = overload_seconds()
     before = _rate_of(target, crowd, seconds / 2)
     with Flood(target.port, _logins(crowd), rate=OVERLOAD * before) as flood:

@@ -380,10 +380,11 @@ TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits)
 TEST(keys_are_told_without_a_tenant)
 {
     for (unsigned i = 0; i < 3; i++) /* as three instances would */
-        assert_ok(store_tell_key(conn, EVENT_KEY_REVOKED, "kid-1", "revoked"));
+        assert_ok(store_tell_key(conn, EVENT_KEY_REVOKED, "stolen", "revoked"));
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "stolen", "gone")); /* who comes late */
     const struct store_event *event = the_only(EVENT_KEY_REVOKED);
     assert_false(event->has_tenant || event->has_user || event->has_session);
-    assert_string_equal(event->label, "kid-1");
+    assert_string_equal(event->label, "stolen");
     assert_string_equal(event->detail, "revoked");
 }
 

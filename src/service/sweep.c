@@ -1,9 +1,9 @@
 /*
  * sweep.c: the thread that takes away what nobody needs any more (store.h, "the sweep").
  *
- * It walks whole tables, some rows at a time, and sleeps ten times as long as each step
- * took: whatever the database's size, a sweep has a tenth of one connection. One instance sweeps at
- * a time, once an hour. What it counts on its way is the number of live sessions.
+ * It walks whole tables, some rows at a time, and sleeps ten times as long as each step took:
+ * whatever the database's size, a sweep has a tenth of one connection. One instance sweeps at a
+ * time, once an hour. What it counts on its way is the number of live sessions.
  */
 #include <pthread.h>
 

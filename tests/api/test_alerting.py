@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def _lock(client: Client, accounts: int, threshold: int) -> None:
             client.login(target, password=fresh_password())
 
 
+def _wait_for_samples(prometheus: Program, series: str, count: int) -> None:
+    """Until Prometheus has that many of it: increase() over a few of them overstates."""
+    query = {"query": f"min(count_over_time({series}[15m])) >= {count}"}
+    deadline = time.monotonic() + 2 * count + 20
+    while not httpx.get(f"{prometheus.url}/api/v1/query", params=query).json()["data"]["result"]:
+        assert time.monotonic() < deadline, f"fewer than {count} samples of {series}"
+        time.sleep(0.2)
+
+
 def unanswered(prometheus: Program) -> list[str]:
     """Queries of the dashboard's panels, the runbook and the other pages that find nothing."""
     check = _check_alerts()
@@ -192,9 +202,10 @@ def test_alerts_arrive(
             assert alert["labels"]["instance"] == f"127.0.0.1:{server.ops_port}"
             assert alert["annotations"]["runbook_url"] == "docs/runbook.md#watchwordrefreshreplay"
             assert inbox.named("WatchwordLockoutSpike") == []
+            _wait_for_samples(prometheus, "auth_lockouts_total", 10)
             _lock(client, 12, 3)
             receiver, alert = inbox.wait("WatchwordLockoutSpike", 20)
-            assert re.match(r"1[0-4] accounts", alert["annotations"]["description"])
+            assert re.match(r"About 1[0-4] accounts", alert["annotations"]["description"])
             told = {alert["labels"]["alertname"] for _, alert in inbox.alerts}
             assert told == {"WatchwordRefreshReplay", "WatchwordLockoutSpike"}
             assert unanswered(prometheus) == []

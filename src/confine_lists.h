@@ -297,6 +297,7 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ALWAYS(sched_getparam),
     ALWAYS(sched_getscheduler),
     ALWAYS(sched_setscheduler),
+    ALWAYS(sched_setattr),
     ALWAYS(membarrier),
     ONLY_IF(prctl, 0, EXACTLY, PR_SET_NAME),
     /* what it is told about itself and the machine */

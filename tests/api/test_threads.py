@@ -1,0 +1,71 @@
+"""How the kernel is asked to treat the threads: those that take long give way to all others."""
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import ports
+from harness.fixtures import ServerFactory
+from harness.server import Server
+from harness.settings import slowness
+
+BACKGROUND = {"hash", "census", "sweep", "relay"}
+PROMPT = {"watchword", "db", "sign", "deadlines", "MHD-worker"}
+TURN_NS = 100_000_000
+
+
+@pytest.fixture
+def server(make_sqlite_server: ServerFactory) -> Server:
+    """With a thread of every kind; the relay is there whether or not NATS is."""
+    return make_sqlite_server(NATS_URL=f"nats://127.0.0.1:{ports.free_port()}")
+
+
+def _each_thread(server: Server, read: Callable[[Path], int]) -> dict[str, set[int]]:
+    """What is read of the threads, by their names."""
+    found: dict[str, set[int]] = {}
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        found.setdefault((task / "comm").read_text().strip(), set()).add(read(task))
+    return found
+
+
+def _wait_for(server: Server, read: Callable[[Path], int], wanted: dict[str, int]) -> None:
+    """A thread has a name before it has said what it wants to be."""
+    deadline = time.monotonic() + 5 * slowness()
+    expected = {name: {value} for name, value in wanted.items()}
+    while (seen := {k: v for k, v in _each_thread(server, read).items() if k in wanted}) != expected:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.05)
+
+
+def _nice(task: Path) -> int:
+    return int((task / "stat").read_text().rpartition(")")[2].split()[16])
+
+
+def test_background_threads_are_nicer(server: Server) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    _wait_for(server, _nice, {name: own + 10 for name in BACKGROUND} | {name: own for name in PROMPT})
+
+
+def _turn(task: Path) -> int:
+    found = re.search(r"^se\.slice\s*:\s*(\d+)$", (task / "sched").read_text(), re.M)
+    assert found, "no se.slice"
+    return int(found[1])
+
+
+def _kernel_has_turns() -> bool:
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return bool(release) and tuple(map(int, release.groups())) >= (6, 12) \
+        and Path("/proc/self/sched").exists()
+
+
+@pytest.mark.skipif(not _kernel_has_turns(), reason="Linux 6.12 and CONFIG_SCHED_DEBUG")
+def test_background_threads_have_the_longest_turns(server: Server) -> None:
+    """All of them, whether they start before the sandbox or in it; the others have the usual."""
+    usual = _turn(Path("/proc/self"))
+    assert usual < TURN_NS
+    _wait_for(server, _turn,
+              {name: TURN_NS for name in BACKGROUND} | {name: usual for name in PROMPT})

@@ -32,10 +32,12 @@ TENANT = "0190b5c0-7d1e-7000-8000-00000000be9c"
 ARGON = {"memory_kib": 65536, "iterations": 3}  # the service's defaults
 LOGIN_USERS, CHAIN_USERS = 64, 8  # apart, because too many logins of a user end its oldest session
 REFRESH_RATE, JWKS_RATE = 100, 200  # a second, for the latency rows
-PARTS = ("start", "login", "refresh", "jwks", "isolation", "postgresql")
+OVERLOAD = 10  # logins that arrive, times what can be hashed
+PARTS = ("start", "login", "overload", "refresh", "jwks", "isolation", "postgresql")
 TARGETS = {  # row: (target, which side of it is better)
     "login": (0.97, "higher"),
     "login_latency": (4.0, "lower"),
+    "overload": (0.95, "higher"),
     "refresh_sqlite": (0.7, "higher"),
     "refresh_postgresql": (0.55, "higher"),
     "jwks": (1.0, "higher"),
@@ -188,6 +190,33 @@ class Bench:
             numbers = self.alternate(self.single_hash_ms, lambda: at(0.9)["p99"])
             self.add("login_latency", "login p99, 90 % load", "ms", "one hash, alone", numbers)
 
+    def login_capacity(self, service):
+        """Logins a second of a closed loop, as already measured or quickly measured now."""
+        if "login_capacity_per_second" not in self.facts:
+            self.facts["login_capacity_per_second"] = self.load(
+                service.port, "login", connections=4 * CORES, seconds=3,
+                files=["--users-file", self.path("login.users")])["ok_per_second"]
+        return self.facts["login_capacity_per_second"]
+
+    def flood(self, service, rate, seconds):
+        """So many logins a second that most are refused; with connections enough to send them all."""
+        return self.load(service.port, "login", rate=rate, seconds=seconds, warmup=2.0,
+                         connections=min(1000, max(64, round(6 * rate))), expect=("200", "429", "503"),
+                         files=["--users-file", self.path("login.users")])
+
+    def measure_overload(self, service):
+        say("overload")
+        rate, runs = OVERLOAD * self.login_capacity(service), []
+
+        def accepted():
+            runs.append(self.flood(service, rate, self.options.seconds))
+            return runs[-1]["ok_per_second"]
+
+        self.add("overload", f"logins, {OVERLOAD} times as many", "/s", "bare Argon2id",
+                 self.alternate(self.bare_hashes, accepted))
+        self.facts["overload"] = {"offered_per_second": rate, "status": runs[-1]["status"],
+                                  "refused_latency_ms": middle(r["latency_not_ok_ms"] for r in runs)}
+
     def measure_refresh(self, service, name, label):
         say("refresh on " + label)
         runs = []
@@ -218,9 +247,7 @@ class Bench:
         """Refresh and JWKS at a low fixed rate, both at once, with `flood` logins a second beside them."""
         seconds, warmup = self.options.seconds, 2.0
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            logins = pool.submit(self.load, service.port, "login", rate=flood, seconds=seconds + 1, warmup=warmup,
-                                 connections=min(1000, max(64, round(6 * flood))), expect=("200", "429", "503"),
-                                 files=["--users-file", self.path("login.users")]) if flood else None
+            logins = pool.submit(self.flood, service, flood, seconds + 1) if flood else None
             refresh = pool.submit(self.load, service.port, "refresh", connections=8, rate=REFRESH_RATE,
                                   warmup=warmup, files=self.chains("quiet"))
             jwks = pool.submit(self.load, service.port, "get", JWKS, connections=8, rate=JWKS_RATE, warmup=warmup)
@@ -229,12 +256,8 @@ class Bench:
 
     def measure_isolation(self, service):
         say("isolation")
-        capacity = self.facts.get("login_capacity_per_second")
-        if not capacity:
-            capacity = self.load(service.port, "login", connections=4 * CORES, seconds=3,
-                                 files=["--users-file", self.path("login.users")])["ok_per_second"]
         self.quiet_chains(service)
-        flood = self.options.flood * capacity
+        flood = self.options.flood * self.login_capacity(service)
         idle, busy = [self.quiet(service)], []
         for _ in range(self.options.rounds):
             busy.append(self.quiet(service, flood))
@@ -291,7 +314,8 @@ class Bench:
         with service:
             time.sleep(2)
             self.memory(service, "memory_idle")
-            for part, measure in (("login", self.measure_login), ("jwks", self.measure_jwks),
+            for part, measure in (("login", self.measure_login), ("overload", self.measure_overload),
+                                  ("jwks", self.measure_jwks),
                                   ("isolation", self.measure_isolation)):
                 if part == "jwks" and self.wants("refresh"):
                     self.measure_refresh(service, "refresh_sqlite", "SQLite")
@@ -354,6 +378,10 @@ def facts_as_lines(facts):
                        ("jwks_latency_ms_flood", "JWKS during the login flood")):
         if key in facts:
             lines.append((label + ", p50 / p99", f"{facts[key]['p50']:.3g} / {facts[key]['p99']:.3g} ms"))
+    if "overload" in facts:
+        refused = facts["overload"]["refused_latency_ms"]
+        lines.append((f"a login refused at {OVERLOAD} times capacity, p50 / p99",
+                      f"{refused['p50']:.3g} / {refused['p99']:.3g} ms"))
     if "fsyncs_per_second" in facts:
         lines.append(("durable 4 KiB appends, one at a time", f"{number(facts['fsyncs_per_second'])} /s"))
     return lines

@@ -9,6 +9,11 @@ def timing_pairs() -> int:
     return int(os.environ.get("WATCHWORD_TIMING_PAIRS", "300"))
 
 
+def timing_is_at_defaults() -> bool:
+    """Hash as a service does that was never tuned, instead of with the cheapest parameters."""
+    return os.environ.get("WATCHWORD_TIMING_DEFAULTS", "") == "1"
+
+
 def guess_rounds() -> int:
     """Rounds of 200 simultaneous guesses; 100 for the big proof."""
     return int(os.environ.get("WATCHWORD_GUESS_ROUNDS", "3"))

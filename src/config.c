@@ -154,10 +154,11 @@ static void read_listeners(struct config *c)
     if (c->port == c->ops_port && strcmp(c->host, c->ops_host) == 0)
         config_problem(c, "OPS_PORT", "is the same as PORT");
     c->metrics_public = config_boolean(c, "METRICS_PUBLIC", false);
-    if (ip_networks_parse(config_string("TRUSTED_PROXIES", "127.0.0.0/8,::1"),
-                          &c->trusted_proxies) != OK)
+    const char *proxies = config_string("TRUSTED_PROXIES", "127.0.0.0/8,::1");
+    if (ip_networks_parse(strcmp(proxies, "none") == 0 ? "" : proxies, &c->trusted_proxies) != OK)
         config_problem(c, "TRUSTED_PROXIES",
-                       "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d",
+                       "must be a list of addresses or networks (10.0.0.0/8,::1), at most %d, or "
+                       "none",
                        IP_NETWORKS_MAX);
     c->connections_per_address =
         config_small(c, "CONNECTIONS_PER_ADDRESS", 256, 1, CONFIG_CONNECTIONS_MAX);

@@ -228,8 +228,11 @@ static void stop(struct running *r)
                  NULL);
         http_quiesce(r->public);
         uint64_t end = clock_mono_ns() + DRAIN_SECONDS * NS_PER_SECOND;
-        while (http_in_flight(r->public) > 0 && clock_mono_ns() < end)
+        while (http_in_flight(r->public) > 0) {
+            if (clock_mono_ns() > end) /* what is under way has limits of its own */
+                service_abandon(r->service);
             usleep(5000);
+        }
     }
     http_close(r->public);
     http_close(r->operations);

@@ -149,18 +149,21 @@ static EVP_PKEY *key_of_header(const struct keyring *ring, const char *in, size_
     return keyring_find(ring, json_string_value(kid), json_string_length(kid));
 }
 
-static bool signature_ok(EVP_PKEY *key, const char *signed_part, size_t signed_len,
-                         const char *signature, size_t signature_len)
+static enum err check_signature(EVP_PKEY *key, const char *signed_part, size_t signed_len,
+                                const char *signature, size_t signature_len)
 {
     uint8_t sig[RSA_KEY_BITS_MAX / 8];
     size_t n = 0;
     if (base64url_decode(signature, signature_len, sig, sizeof sig, &n) != OK)
-        return false;
+        return ERR_DENIED;
     EVP_MD_CTX *md = EVP_MD_CTX_new();
-    bool ok = md != NULL && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1 &&
-              EVP_DigestVerify(md, sig, n, (const uint8_t *)signed_part, signed_len) == 1;
+    enum err e = ERR_INTERNAL;
+    if (md != NULL && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, key) == 1)
+        e = EVP_DigestVerify(md, sig, n, (const uint8_t *)signed_part, signed_len) == 1
+                ? OK
+                : ERR_DENIED;
     EVP_MD_CTX_free(md);
-    return ok;
+    return e;
 }
 
 static enum err uuid_claim(const json_t *claims, const char *key, struct uuid *out)
@@ -210,9 +213,9 @@ enum err access_token_verify(const struct access_policy *policy, const struct ke
         return ERR_DENIED;
     TRY(split(in, len, &p));
     EVP_PKEY *key = key_of_header(ring, p.header, p.header_len);
-    if (key == NULL ||
-        !signature_ok(key, in, (size_t)(p.signature - 1 - in), p.signature, p.signature_len))
+    if (key == NULL)
         return ERR_DENIED;
+    TRY(check_signature(key, in, (size_t)(p.signature - 1 - in), p.signature, p.signature_len));
     json_t *claims CLEANUP(cleanup_json) = NULL;
     TRY(decode_json(p.claims, p.claims_len, &claims));
     return read_claims(policy, claims, now_s, out);

@@ -44,7 +44,8 @@ MUST_USE enum err access_token_prepare(const struct access_policy *policy, const
 MUST_USE enum err access_token_finish(char token[ACCESS_TOKEN_MAX], size_t *len,
                                       const uint8_t *signature, size_t signature_len);
 
-/* ERR_DENIED for everything that is not a valid token of this service at now_s. */
+/* ERR_DENIED for everything that is not a valid token of this service at now_s; ERR_INTERNAL when
+ * it could not be judged. */
 MUST_USE enum err access_token_verify(const struct access_policy *policy,
                                       const struct keyring *ring, const char *in, size_t len,
                                       int64_t now_s, struct access_claims *out);

@@ -21,8 +21,10 @@
 #include "net/http_origin.h"
 #include "net/http_share.h"
 
-/* The header section, and the growing edge of the body, live in this. */
-#define CONNECTION_MEMORY ((size_t)32 * 1024)
+/* The header section, the answer's, and the growing edge of the body live in this. More than 32
+ * KiB, because libmicrohttpd then maps it: when the connection ends, tokens and passwords that were
+ * in it are out of the process at once. */
+#define CONNECTION_MEMORY ((size_t)36 * 1024)
 /* A body that is too large is read and thrown away up to here, so that the client gets to hear why;
  * beyond, the connection ends. */
 #define DISCARD_MAX ((size_t)1024 * 1024)
@@ -103,28 +105,22 @@ static enum MHD_Result see_line(void *arg, enum MHD_ValueKind kind, const char *
 
 /* ---- the life of a request ---- */
 
-/* It is with us again. */
-static void end_pending(struct http_request *request)
-{
-    if (!request->pending)
-        return;
-    request->pending = false;
-    atomic_fetch_sub(&request->server->in_flight, 1);
-}
-
 static void free_request(struct http_request *request)
 {
     if (request == NULL)
         return;
-    end_pending(request); /* the connection was reset: its answer never went out */
+    if (request->begun)
+        atomic_fetch_sub(&request->server->in_flight, 1);
     request->server->config.handler.release(request);
     if (request->body != NULL) {
         secret_wipe(request->body, request->body_len);
         free(request->body);
     }
     /* An answer that was queued belongs to libmicrohttpd. */
-    if (request->answer.body != NULL && !request->answer.body_lasts)
+    if (request->answer.body != NULL && !request->answer.body_lasts) {
+        secret_wipe(request->answer.body, request->answer.body_len);
         free(request->answer.body);
+    }
     secret_wipe(&request->answer, sizeof request->answer);
     free(request);
 }
@@ -211,11 +207,37 @@ void http_add_header(struct http_request *request, const char *name, const char 
     a->headers[a->header_count++] = (struct http_header){name, copy};
 }
 
-static void wipe_and_free(void *body)
+/* A body that holds a secret, and the response that may hold one in its cookie. */
+struct secret_body {
+    struct MHD_Response *response;
+    size_t len;
+    char *body;
+};
+
+static void wipe_and_free(void *arg)
 {
-    /* The length is not handed to us; bodies are text. */
-    secret_wipe(body, strlen(body));
-    free(body);
+    struct secret_body *secret = arg;
+    const char *cookie = MHD_get_response_header(secret->response, "Set-Cookie");
+    if (cookie != NULL) /* libmicrohttpd's copy, which it is about to free */
+        secret_wipe((char *)(uintptr_t)cookie, strlen(cookie));
+    secret_wipe(secret->body, secret->len);
+    free(secret->body);
+    free(secret);
+}
+
+static struct MHD_Response *make_secret_response(struct http_answer *a)
+{
+    struct secret_body *secret = malloc(sizeof *secret);
+    if (secret == NULL)
+        return NULL;
+    *secret = (struct secret_body){NULL, a->body_len, a->body};
+    secret->response = MHD_create_response_from_buffer_with_free_callback_cls(
+        a->body_len, a->body, wipe_and_free, secret);
+    if (secret->response == NULL) {
+        free(secret);
+        return NULL;
+    }
+    return secret->response;
 }
 
 static struct MHD_Response *make_response(struct http_request *request)
@@ -226,9 +248,10 @@ static struct MHD_Response *make_response(struct http_request *request)
     if (a->body_lasts || a->body == NULL)
         response = MHD_create_response_from_buffer(a->body_len, a->body != NULL ? a->body : nothing,
                                                    MHD_RESPMEM_PERSISTENT);
+    else if (a->secret)
+        response = make_secret_response(a);
     else
-        response = MHD_create_response_from_buffer_with_free_callback(
-            a->body_len, a->body, a->secret ? wipe_and_free : free);
+        response = MHD_create_response_from_buffer_with_free_callback(a->body_len, a->body, free);
     if (response == NULL)
         return NULL;
     if (!a->body_lasts)
@@ -250,7 +273,6 @@ static enum MHD_Result send_answer(struct http_request *request)
 {
     struct http_server *server = request->server;
     server->config.handler.finish(server->config.handler.arg, request);
-    end_pending(request);
     http_deadline_writing(request->connection);
     struct MHD_Response *response = make_response(request);
     if (response == NULL)
@@ -265,6 +287,7 @@ static enum MHD_Result begin(struct http_request *request)
 {
     const struct http_handler *handler = &request->server->config.handler;
     request->begun = true;
+    atomic_fetch_add(&request->server->in_flight, 1);
     if (request->refusal >= 0) {
         handler->refuse(handler->arg, request, (enum http_refusal)request->refusal);
         return send_answer(request);
@@ -340,8 +363,6 @@ static void log_nothing(void *arg, const char *fmt, va_list args)
 
 void http_suspend(struct http_request *request)
 {
-    request->pending = true;
-    atomic_fetch_add(&request->server->in_flight, 1);
     MHD_suspend_connection(request->connection);
 }
 

@@ -89,7 +89,6 @@ struct http_request {
     size_t discarded;
     int refusal; /* -1: none */
     bool begun;
-    bool pending;
 };
 
 struct http_handler {
@@ -126,7 +125,7 @@ MUST_USE enum err http_open(const struct http_config *config, struct http_server
 
 /* No new connections; open ones are told to close with their next answer. */
 void http_quiesce(struct http_server *server);
-/* Requests that have been begun and not been answered. */
+/* Requests that have been begun and whose answer has not been sent to its last byte. */
 unsigned http_in_flight(const struct http_server *server);
 /* Ends all connections. No request may be suspended any more. */
 void http_close(struct http_server *server);

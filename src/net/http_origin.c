@@ -9,7 +9,7 @@
 #include "base/random.h"
 #include "base/text.h"
 
-#define FORWARDED_MAX ((size_t)32 * 1024) /* the connection's whole memory */
+#define FORWARDED_MAX ((size_t)36 * 1024) /* the connection's whole memory */
 
 /* ---- the client's address ---- */
 

@@ -359,7 +359,12 @@ enum err lane_open(const struct lane_config *config, struct lane **out)
     lane->flows = calloc(config->flows, sizeof *lane->flows);
     if (lane->flows == NULL)
         return ERR_INTERNAL;
-    TRY(start_workers(lane));
+    enum err e = start_workers(lane);
+    if (e != OK) {
+        if (config->open_failed != NULL)
+            config->open_failed(config->arg);
+        return e;
+    }
     *out = TAKE(lane);
     return OK;
 }

@@ -55,6 +55,9 @@ struct lane_config {
     /* On the thread itself, before its first job; the context is handed to the other three. An
      * error ends the start of the lane. */
     enum err (*thread_open)(void *arg, unsigned index, void **context);
+    /* The start has failed, and threads may still be in thread_open: lets them go on. May be NULL.
+     */
+    void (*open_failed)(void *arg);
     void (*thread_close)(void *context);
     /* Owns the jobs from here on. */
     void (*run)(void *arg, void *context, struct lane_job **jobs, unsigned n);

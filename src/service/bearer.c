@@ -35,6 +35,10 @@ enum flow bearer_require(struct call *call, struct access_claims *out)
         call->has_tenant = call->has_user = call->has_session = true;
         return FLOW_NEXT;
     }
+    if (e == ERR_INTERNAL) {
+        answer_fault(call, e, "access token");
+        return FLOW_DONE;
+    }
     answer_problem(call, OUTCOME_INVALID, ERR_DENIED, "invalid_token", "invalid access token");
     http_add_header(call->http, "WWW-Authenticate",
                     token == NULL ? "Bearer" : "Bearer error=\"invalid_token\"");

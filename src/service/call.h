@@ -134,6 +134,7 @@ struct call {
     /* Puts right in the database what must be, before the answer goes out. conn NULL: the database
      * is away; what has to be done is noted for later. Sets itself to NULL when that is so. */
     void (*undo)(struct call *call, struct store_conn *conn);
+    bool settled; /* by a DB step: nothing is left to undo, once its transaction is through */
 
     /* ---- for the counters and the log line ---- */
     enum outcome outcome;
@@ -180,7 +181,7 @@ struct service {
     atomic_size_t hash_memory; /* bytes of the arenas */
     unsigned hash_threads;
     uint8_t register_mac[MAC_LEN]; /* of the register token */
-    atomic_bool draining;
+    atomic_bool draining, abandoned;
     pthread_mutex_t signing_lock; /* of the pointer */
     struct signing *signing;
     atomic_uint signer_restarts, faulty_signatures;
@@ -208,6 +209,8 @@ void flow_end(struct call *call);
 void flow_drop(void *arg, struct lane_job *job, enum lane_drop why);
 bool flow_gone(const struct lane_job *job);
 MUST_USE enum err flow_hash_open(struct service *service);
+/* Lets the hash threads open, which wait until the listeners are up. */
+void flow_hash_release(void *service);
 MUST_USE enum err flow_sign_open(struct service *service);
 
 /* ---- answer.c: each sets the whole answer ---- */

@@ -20,12 +20,14 @@ static bool is_listed(const char *list, const char *origin)
 bool cors_apply(struct call *call)
 {
     const char *list = call->service->config.cors_origins;
-    const char *origin = list != NULL ? http_header(call->http, "Origin") : NULL;
+    if (list == NULL)
+        return false;
+    http_add_header(call->http, "Vary", "Origin"); /* what has no Origin may be cached, too */
+    const char *origin = http_header(call->http, "Origin");
     if (origin == NULL || strlen(origin) > 255 || !is_listed(list, origin))
         return false;
     http_add_header(call->http, "Access-Control-Allow-Origin", origin);
     http_add_header(call->http, "Access-Control-Allow-Credentials", "true");
-    http_add_header(call->http, "Vary", "Origin");
     if (call->http->method != HTTP_OPTIONS ||
         http_header(call->http, "Access-Control-Request-Method") == NULL) {
         http_add_header(call->http, "Access-Control-Expose-Headers", "x-trace-id, retry-after");

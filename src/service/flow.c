@@ -57,6 +57,12 @@ static void answer_shed(struct call *call, enum lane_id lane)
         answer_unsigned(call, "the signing lane is full or late");
 }
 
+/* Nobody will read it. */
+static void answer_gone(struct call *call)
+{
+    answer_problem_status(call, OUTCOME_CLIENT_GONE, 503, "unavailable", "temporarily unavailable");
+}
+
 /* ---- moving ---- */
 
 static void advance(struct call *call);
@@ -221,14 +227,14 @@ enum http_verdict flow_start(struct call *call)
 bool flow_gone(const struct lane_job *job)
 {
     const struct http_request *request = (const struct http_request *)job;
-    return !call_of(request)->undoing && http_client_gone(request);
+    const struct call *call = call_of(request);
+    return !call->undoing && (atomic_load(&call->service->abandoned) || http_client_gone(request));
 }
 
 void flow_drop(void *arg, struct lane_job *job, enum lane_drop why)
 {
-    (void)why;
-    struct call *call = flow_call(job);
     (void)arg;
+    struct call *call = flow_call(job);
     if (call->undoing) {
         undo_later(call);
         return;
@@ -238,7 +244,10 @@ void flow_drop(void *arg, struct lane_job *job, enum lane_drop why)
         flow_go_on(call, FLOW_NEXT);
         return;
     }
-    answer_shed(call, step->lane);
+    if (why == LANE_DROP_GONE)
+        answer_gone(call);
+    else
+        answer_shed(call, step->lane);
     flow_end(call);
 }
 
@@ -322,6 +331,8 @@ static void failpoint_committed(const struct call *call)
 static void db_done(struct call *call)
 {
     failpoint_committed(call);
+    if (call->settled)
+        call->undo = NULL;
     if (call->undoing)
         leave(call);
     else
@@ -409,21 +420,15 @@ enum err flow_open(struct service *service)
     return lane_wait_open(service->lanes[LANE_DB]);
 }
 
-static void release_hash_threads(struct service *service)
-{
-    for (unsigned i = 0; i < service->hash_threads; i++)
-        sem_post(&service->listening);
-}
-
 enum err flow_wait_open(struct service *service)
 {
-    release_hash_threads(service);
+    flow_hash_release(service);
     return lane_wait_open(service->lanes[LANE_HASH]);
 }
 
 void flow_close(struct service *service)
 {
-    release_hash_threads(service); /* a start that failed half-way never did */
+    flow_hash_release(service); /* a start that failed half-way never did */
     for (unsigned i = 0; i < LANES; i++) {
         lane_close(service->lanes[i]);
         service->lanes[i] = NULL;

@@ -14,6 +14,13 @@ static uint64_t hash_guess_ns(const struct argon2_params *params)
     return (uint64_t)params->memory_kib * 1024 * params->iterations / 2;
 }
 
+void flow_hash_release(void *arg)
+{
+    struct service *service = arg;
+    for (unsigned i = 0; i < service->hash_threads; i++)
+        sem_post(&service->listening);
+}
+
 struct hash_thread {
     struct argon2_arena *arena;
     uint32_t memory_kib; /* of one slot */
@@ -196,6 +203,7 @@ enum err flow_hash_open(struct service *service)
         .background = true,
         .arg = service,
         .thread_open = hash_open,
+        .open_failed = flow_hash_release,
         .thread_close = hash_close,
         .run = hash_run,
         .drop = flow_drop,

@@ -10,7 +10,8 @@ static void tell(struct service *service, enum event_kind kind, const char *kid,
     struct store_conn *conn = NULL;
     if (!store_has_events(store))
         return;
-    enum err e = store_conn_open(store, &conn);
+    /* One wait is enough: it is the main thread that waits. */
+    enum err e = store_is_up(store) ? store_conn_open(store, &conn) : ERR_UNAVAILABLE;
     if (e == OK)
         e = store_tell_key(conn, kind, kid, state);
     store_conn_close(conn);

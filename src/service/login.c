@@ -323,7 +323,7 @@ enum flow login_commit(struct call *call, struct store_conn *conn)
 {
     enum err e = open_session(call, conn);
     if (e == OK) {
-        call->undo = NULL;
+        call->settled = true;
         answer_session(call);
     } else if (e == ERR_FORBIDDEN) { /* disabled while we hashed */
         answer_problem(call, OUTCOME_INACTIVE, e, "account_inactive", "account inactive");

@@ -22,6 +22,7 @@ static const char *const NAMES[OUTCOMES] = {
     [OUTCOME_FORBIDDEN] = "forbidden",
     [OUTCOME_METHOD_NOT_ALLOWED] = "method_not_allowed",
     [OUTCOME_PREFLIGHT] = "preflight",
+    [OUTCOME_CLIENT_GONE] = "client_gone",
     [OUTCOME_DB_UNAVAILABLE] = "db_unavailable",
     [OUTCOME_INTERNAL] = "internal",
 };

@@ -31,6 +31,10 @@ static enum flow require_register_token(struct call *call)
     }
     if (e == OK && ct_equal(mac, service->register_mac, sizeof mac))
         return FLOW_NEXT;
+    if (e != OK && given != NULL) {
+        answer_fault(call, e, "register token");
+        return FLOW_DONE;
+    }
     answer_problem(call, OUTCOME_INVALID, ERR_DENIED, "unauthorized", "unauthorized");
     http_add_header(call->http, "WWW-Authenticate", "Bearer");
     return FLOW_DONE;
@@ -121,7 +125,7 @@ static enum flow start(struct call *call, struct member members[4])
     if (read_user_id(call, &members[3]) == FLOW_DONE ||
         check_identity(call, &members[1], identity) == FLOW_DONE ||
         read_idempotency(call, members[3].value != NULL) == FLOW_DONE ||
-        check_password(call, &members[2]) == FLOW_DONE || limit_address(call) == FLOW_DONE)
+        check_password(call, &members[2]) == FLOW_DONE)
         return FLOW_DONE;
     return limit_register(call, identity);
 }
@@ -132,7 +136,9 @@ enum flow register_start(struct call *call)
                                {.name = "email", .required = true},
                                {.name = "password", .required = true},
                                {.name = "user_id"}};
-    if (require_register_token(call) == FLOW_DONE)
+    /* First of all: a token cannot be guessed at, nor the password's strength be estimated, more
+     * often than an address may ask. */
+    if (limit_address(call) == FLOW_DONE || require_register_token(call) == FLOW_DONE)
         return FLOW_DONE;
     json_t *doc CLEANUP(cleanup_json) = NULL;
     if (body_read(call, members, ARRAY_LEN(members), &doc) == FLOW_DONE)

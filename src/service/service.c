@@ -68,6 +68,11 @@ void service_drain(struct service *service)
     atomic_store(&service->draining, true);
 }
 
+void service_abandon(struct service *service)
+{
+    atomic_store(&service->abandoned, true);
+}
+
 void service_close(struct service *service)
 {
     if (service == NULL)

@@ -69,6 +69,8 @@ MUST_USE enum err service_open(const struct service_config *config, struct servi
 MUST_USE enum err service_wait_open(struct service *service);
 /* Readiness turns false; what is under way goes on. */
 void service_drain(struct service *service);
+/* What waits for its turn is given up, as if all clients had gone. */
+void service_abandon(struct service *service);
 /* Nothing may be under way any more. */
 void service_close(struct service *service);
 

@@ -109,6 +109,8 @@ static inline void cleanup_result(PGresult **res)
 /* ---- postgres_wire.c ---- */
 MUST_USE enum err pg_connect(struct pg_conn *conn, uint64_t deadline_ns);
 void pg_disconnect(struct pg_conn *conn);
+/* How long a statement may wait for a lock that somebody else holds. */
+unsigned pg_lock_timeout_ms(const struct store *store);
 /* The server's notices go to the log, at debug level. */
 void pg_keep_quiet(PGconn *pg);
 

@@ -1,6 +1,7 @@
 /* postgres_sessions.c: rotating, ending and listing sessions, on PostgreSQL. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "store/postgres.h"
 
@@ -160,6 +161,12 @@ static enum err advance_all(struct pg_conn *conn, struct store_rotating **sorted
     return OK;
 }
 
+/* There is time to meet with another lock and to hear of it. */
+static bool may_wait(const struct store_conn *base)
+{
+    return clock_mono_ns() + pg_lock_timeout_ms(base->store) * NS_PER_MS < store_deadline_ns(base);
+}
+
 void pg_rotate_many(struct store_conn *base, struct store_rotating *rotations, size_t n)
 {
     struct pg_conn *conn = (struct pg_conn *)base;
@@ -172,7 +179,7 @@ void pg_rotate_many(struct store_conn *base, struct store_rotating *rotations, s
         if (e == ERR_UNAVAILABLE)
             r->e = e;
         else if (e != OK) /* what one of them met with says nothing of the others */
-            r->e = pg_rotate(base, r->rotation, r->result);
+            r->e = may_wait(base) ? pg_rotate(base, r->rotation, r->result) : ERR_BUSY;
         else if (r->e == ERR_NOT_FOUND)
             r->e = not_rotated(conn, r->rotation, r->result);
     }

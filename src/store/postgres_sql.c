@@ -124,7 +124,8 @@
 
 /* $1 tenant $2 user $3 how many may stay */
 #define LOGIN_EVICT                                                                                \
-    "UPDATE sessions SET " END "'session_limit' WHERE id IN (SELECT id FROM sessions"              \
+    "UPDATE sessions SET " END "'session_limit' WHERE revoked_at IS NULL"                          \
+    " AND id IN (SELECT id FROM sessions"                                                          \
     " WHERE id IN (SELECT id FROM sessions"                                                        \
     "   WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND " LIVE                               \
     "   ORDER BY opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"

@@ -229,17 +229,25 @@ static bool finish_connecting(PGconn *pg, uint64_t deadline_ns)
     return true;
 }
 
+/* So that a batch which met with somebody's lock can still be tried one by one. At least 1: 0 is
+ * for ever. */
+unsigned pg_lock_timeout_ms(const struct store *store)
+{
+    return store->timeout_ms < 4 ? 1 : store->timeout_ms / 4;
+}
+
 /* The server is told to look after its end too: where the network was cut it never learns that we
  * have given a connection up, and would keep the backend for hours. */
 static PGconn *begin_connecting(const struct store *store)
 {
-    char options[256], user_timeout[16];
+    char options[384], user_timeout[16];
     struct text t = text_on(options, sizeof options);
     text_put_f(&t,
                "-c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
+               " -c lock_timeout=%u -c default_transaction_isolation=read\\ committed"
                " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
                " -c tcp_user_timeout=25000",
-               store->timeout_ms, store->timeout_ms);
+               store->timeout_ms, store->timeout_ms, pg_lock_timeout_ms(store));
     t = text_on(user_timeout, sizeof user_timeout);
     text_put_u64(&t, store->timeout_ms);
     const char *const keys[] = {"dbname",

@@ -117,6 +117,14 @@ uint64_t store_deadline_ns(const struct store_conn *conn)
     return clock_mono_ns() + conn->store->timeout_ms * NS_PER_MS;
 }
 
+/* What an operation found out about the database is everyone's business at once. */
+static enum err told(struct store_conn *conn, enum err e)
+{
+    if (e == ERR_UNAVAILABLE && !conn->background)
+        atomic_store_explicit(&conn->store->up, false, memory_order_relaxed);
+    return e;
+}
+
 enum err store_batch_begin(struct store_conn *conn)
 {
     return conn->store->ops->batch_begin(conn);
@@ -124,21 +132,13 @@ enum err store_batch_begin(struct store_conn *conn)
 
 enum err store_batch_end(struct store_conn *conn)
 {
-    return conn->store->ops->batch_end(conn);
+    return told(conn, conn->store->ops->batch_end(conn));
 }
 
 enum err store_probe(struct store_conn *conn)
 {
     enum err e = conn->store->ops->probe(conn);
     atomic_store_explicit(&conn->store->up, e == OK, memory_order_relaxed);
-    return e;
-}
-
-/* What an operation found out about the database is everyone's business at once. */
-static enum err told(struct store_conn *conn, enum err e)
-{
-    if (e == ERR_UNAVAILABLE && !conn->background)
-        atomic_store_explicit(&conn->store->up, false, memory_order_relaxed);
     return e;
 }
 
@@ -259,24 +259,25 @@ enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before)
     return told(conn, conn->store->ops->fence_sessions(conn, not_before));
 }
 
+/* Nobody waits for a sweep, and nobody is refused because it could not begin. */
 enum err store_sweep_begin(struct store_conn *conn, int64_t lease_ms, struct store_sweep_turn *out)
 {
-    return told(conn, conn->store->ops->sweep_begin(conn, lease_ms, out));
+    return conn->store->ops->sweep_begin(conn, lease_ms, out);
 }
 
 enum err store_sweep_keep(struct store_conn *conn, int64_t lease_ms)
 {
-    return told(conn, conn->store->ops->sweep_keep(conn, lease_ms));
+    return conn->store->ops->sweep_keep(conn, lease_ms);
 }
 
 enum err store_sweep_end(struct store_conn *conn, int64_t pause_ms, uint64_t live_sessions)
 {
-    return told(conn, conn->store->ops->sweep_end(conn, pause_ms, live_sessions));
+    return conn->store->ops->sweep_end(conn, pause_ms, live_sessions);
 }
 
 enum err store_sweep_step(struct store_conn *conn, enum store_sweep what,
                           const struct store_sweep_rules *rules, struct store_sweep_place *place,
                           struct store_swept *out)
 {
-    return told(conn, conn->store->ops->sweep_step(conn, what, rules, place, out));
+    return conn->store->ops->sweep_step(conn, what, rules, place, out);
 }

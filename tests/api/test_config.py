@@ -115,7 +115,7 @@ WORDS = {
         "x", "k1", "k1:", f":{GOOD_PEPPER}", "k1:!!!!", "k1:AAAA",
         f"k1:{GOOD_PEPPER},k1:{GOOD_PEPPER}", f"k 1:{GOOD_PEPPER}", f"k$1:{GOOD_PEPPER}",
     ],
-    "TRUSTED_PROXIES": ["x", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::1/129", "10.0.0.0/8x"],
+    "TRUSTED_PROXIES": ["x", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::1/129", "10.0.0.0/8x", "none,::1"],
     "CORS_ORIGINS": ["app.example", "https://app.example/path", "ftp://x", "https://"],
     "EVENTS_EXCLUDE": ["auth.nonsense", "auth.user_registered,", "user_registered"],
 }
@@ -354,7 +354,7 @@ def test_limits_at_their_ends_are_taken(settings: Configure) -> None:
         "REFRESH_DELIVERY": ["body", "cookie", "both"],
         "SESSION_RETENTION_DAYS": ["0", "3650"], "CLIENT_DATA_RETENTION_DAYS": ["1", "3650"],
         "MAX_CONCURRENT_HASHES": ["1", "4"], "METRICS_PUBLIC": ["true", "false"],
-        "TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "127.0.0.1,2001:db8::/32", "0.0.0.0/0"],
+        "TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "127.0.0.1,2001:db8::/32", "0.0.0.0/0", "none"],
     }
     for name, values in ends.items():
         for value in values:

@@ -292,6 +292,14 @@ def test_cors_is_off(client: Client) -> None:
         assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
+def test_a_cache_keeps_answers_for_origins_apart(make_sqlite_server: ServerFactory) -> None:
+    """The key set may be cached: what was fetched without an Origin is not for a browser's page."""
+    server = make_sqlite_server(CORS_ORIGINS="https://app.example")
+    with server.client() as client:
+        for headers in ({}, {"Origin": "https://other.example"}, {"Origin": "https://app.example"}):
+            assert client.get(JWKS, headers=headers).headers["vary"] == "Origin"
+
+
 def test_cors_for_exactly_the_listed_origins(make_sqlite_server: ServerFactory) -> None:
     """Credentials for these, nothing for similar ones."""
     server = make_sqlite_server(CORS_ORIGINS="https://app.example,https://b.example:8443")

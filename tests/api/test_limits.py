@@ -14,7 +14,7 @@ from harness.checks import (
     assert_tokens,
     masked,
 )
-from harness.client import JWKS, LOGIN, Account, Client, fresh_password
+from harness.client import JWKS, LOGIN, REGISTER, Account, Client, fresh_password
 from harness.db import now_ms
 from harness.fixtures import ServerFactory, StorageFactory
 from harness.raw import Volley, count_statuses, json_request
@@ -293,6 +293,26 @@ def test_address_rate_limit(make_server: ServerFactory) -> None:
         assert_invalid_refresh(client.refresh("wwr_x"))
     with server.client(**{"X-Forwarded-For": "198.51.100.2"}) as client:
         assert_invalid_refresh(client.refresh("wwr_x"))
+
+
+def test_register_token_is_guessed_at_no_faster(make_sqlite_server: ServerFactory) -> None:
+    """Wrong ones count against the address, and so do passwords that are only judged."""
+    server = make_sqlite_server(IP_RL_PER_SECOND="1", IP_RL_BURST="4", REGISTER_OPEN="false",
+                                REGISTER_TOKEN="right-register-token")
+    with server.client() as client:
+        wrong = {"Authorization": "Bearer wrong-register-token"}
+        guesses = [client.post(REGISTER, json=Account().body(), headers=wrong) for _ in range(8)]
+    assert guesses[0].status_code == 401
+    assert_rate_limited(guesses[-1])
+    assert 4 <= sum(answer.status_code == 401 for answer in guesses) <= 6
+
+
+def test_weak_passwords_are_judged_no_faster(make_sqlite_server: ServerFactory) -> None:
+    server = make_sqlite_server(IP_RL_PER_SECOND="1", IP_RL_BURST="4")
+    with server.client() as client:
+        answers = [client.register(Account(password="a" * 64)) for _ in range(8)]
+    assert answers[0].status_code == 400
+    assert_rate_limited(answers[-1])
 
 
 def test_address_rate_limit_takes_ipv6_by_64(make_sqlite_server: ServerFactory) -> None:

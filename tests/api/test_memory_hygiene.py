@@ -32,8 +32,9 @@ def password() -> str:
 
 
 def of_token(token: str, what: str = "refresh token") -> Needles:
-    """The text, and the random part as bytes."""
-    return {what: token.encode(), f"{what}, random part": unb64u(token[4:])[-48:-16]}
+    """The text, its end (free() writes over the beginning), and the random part as bytes."""
+    return {what: token.encode(), f"{what}, end": token[-64:].encode(),
+            f"{what}, random part": unb64u(token[4:])[-48:-16]}
 
 
 def cookie_of(answer: object) -> str:
@@ -115,6 +116,7 @@ def test_cookie_is_gone(server: Server) -> None:
         assert_gone(server, of_token(token, "set"))
         after = cookie_of(client.refresh_cookie(token))
         assert_gone(server, of_token(token, "sent") | of_token(after, "set again"))
+    assert_gone(server, of_token(token, "sent, closed") | of_token(after, "set again, closed"))
 
 
 def test_access_token_is_gone(server: Server) -> None:
@@ -147,7 +149,7 @@ def test_nothing_is_left_of_a_load(make_server: ServerFactory) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(needles) == 8 * (1 + 2 * 9)
+    assert len(needles) == 8 * (1 + 3 * 9)
     assert_gone(server, needles)
 
 

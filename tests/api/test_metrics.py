@@ -32,21 +32,25 @@ REASONS = {
     "auth_login_total": {
         "success": {"ok"},
         "failure": {"malformed", "invalid_email", "rate_limited", "not_found", "invalid_password",
-                    "inactive", "locked", "hash_busy", "db_unavailable", "internal"},
+                    "inactive", "locked", "hash_busy", "client_gone",
+                    "db_unavailable", "internal"},
     },
     "auth_register_total": {
         "success": {"ok"},
         "failure": {"malformed", "invalid", "invalid_email", "weak_password", "rate_limited",
-                    "exists", "hash_busy", "db_unavailable", "internal"},
+                    "exists", "hash_busy", "client_gone",
+                    "db_unavailable", "internal"},
     },
     "auth_refresh_total": {
         "success": {"ok", "retried"},
         "failure": {"malformed", "rate_limited", "invalid", "expired", "revoked", "replayed",
+                    "client_gone",
                     "db_unavailable", "internal"},
     },
     "auth_logout_total": {
         "success": {"ok", "not_found"},
-        "failure": {"malformed", "rate_limited", "invalid", "db_unavailable", "internal"},
+        "failure": {"malformed", "rate_limited", "invalid", "client_gone",
+                    "db_unavailable", "internal"},
     },
 }
 LANES = ("db", "hash", "sign")
@@ -447,6 +451,25 @@ def test_what_was_done_counts_when_the_client_has_gone(make_server: ServerFactor
     assert sum(found.family("auth_login_total").values()) == 48
     logins = {k: v for k, v in found.nonzero("http_requests_total").items() if k[1] == LOGIN}
     assert sum(logins.values()) == 48
+
+
+def test_who_hangs_up_in_the_queue_was_not_refused(make_sqlite_server: ServerFactory) -> None:
+    """It is no want of capacity if the turn of a client comes that has gone."""
+    server = make_sqlite_server(MAX_CONCURRENT_HASHES="1", HASH_ACQUIRE_TIMEOUT_MS="30000",
+                                ARGON_MEMORY_KB="65536", ARGON_ITERATIONS="30")
+    links = []
+    for _ in range(3):
+        link = socket.create_connection(("127.0.0.1", server.port))
+        link.sendall(json_request(LOGIN, Account().body()))
+        links.append(link)
+    _wait(server, "auth_lane_depth", 2, lane="hash")
+    for link in links:
+        link.close()
+    _wait(server, "auth_login_total", 2, result="failure", reason="client_gone")
+    found = scrape(server)
+    assert found.get("auth_lane_shed_total", lane="hash", why="gone") == 2
+    assert found.get("auth_login_total", result="failure", reason="hash_busy") == 0
+    assert server.log_lines("auth.hash_busy") == []
 
 
 def _wait(server: Server, name: str, value: float, **labels: str) -> None:

@@ -117,6 +117,12 @@ def test_untrusted_peer_cannot_say_who_it_is(distrustful: Server, name: str, val
         assert _seen(client, {name: value}) == PEER
 
 
+def test_none_is_trusted_if_so_wanted(make_sqlite_server: ServerFactory) -> None:
+    """Not even loopback, where something may forward connections without reading them."""
+    with make_sqlite_server(TRUSTED_PROXIES="none").client() as client:
+        assert _seen(client, {"X-Forwarded-For": THEIRS}) == PEER
+
+
 def test_forged_addresses_share_the_limit(make_sqlite_server: ServerFactory) -> None:
     """Changing the header does not buy a new bucket from an untrusted peer."""
     server = make_sqlite_server(TRUSTED_PROXIES="10.0.0.0/8", IP_RL_PER_SECOND="1",

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -123,13 +124,7 @@ def test_full_disk(start: Callable[..., Server], small_disk: Path) -> None:
     server = start(sqlite_storage(small_disk))
     with server.client() as client:
         kept = Kept(client)
-    filler = small_disk / "filler"
-    with open(filler, "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            pass
+    filler = _fill(small_disk)
     made = _until_refused(server)
     refused = 0
     with server.client() as client:
@@ -144,10 +139,45 @@ def test_full_disk(start: Callable[..., Server], small_disk: Path) -> None:
         assert refused > 10
         assert client.get(JWKS).status_code == 200
     assert "disk is full" in server.last_log()
+    assert server.log_lines("database.down"), "an orchestrator was not told"
     filler.unlink()
     _assert_back(server, kept)
     emails = {row["email"] for row in server.db.rows("credentials")}
     assert [account.email for account in made if account.email not in emails] == []
+
+
+def _fill(disk: Path) -> Path:
+    """To the last page, with this file."""
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            return filler
+
+
+def test_right_password_is_no_failure_if_the_disk_is_full_by_then(
+    make_sqlite_server: ServerFactory, small_disk: Path
+) -> None:
+    """The attempt was written down, and would lock; the session cannot be: nobody is locked out."""
+    server = make_sqlite_server(
+        sqlite_storage(small_disk), LOCKOUT_THRESHOLD="1", LOCKOUT_MINUTES="60",
+        DB_TIMEOUT_MS=str(int(TIMEOUT * 1000)), ARGON_MEMORY_KB="65536", ARGON_ITERATIONS="30")
+    with server.client() as client, ThreadPoolExecutor(1) as pool:
+        account = client.new_account()
+        login = pool.submit(client.login, account)
+        deadline = time.monotonic() + HEALED_WITHIN
+        while not any(row["failures"] for row in server.db.rows("login_throttle")):
+            assert time.monotonic() < deadline, "no attempt"
+        filler = _fill(small_disk)
+        assert not login.done()
+        assert_problem(login.result(), 503, "unavailable", "temporarily unavailable")
+        filler.unlink()
+        while any(row["failures"] for row in server.db.rows("login_throttle")):
+            assert time.monotonic() < deadline, "the attempt still counts"
+            time.sleep(0.05)
+        client.sign_in(account)
 
 
 def _until_refused(server: Server) -> list[Account]:

@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -30,6 +31,7 @@ struct fixture {
     unsigned opened, closed, idles, spared;
     int priority;
     enum err open_result;
+    sem_t *open_wait; /* or NULL: what thread_open waits for */
 };
 
 struct job {
@@ -46,6 +48,8 @@ static enum err thread_open(void *arg, unsigned index, void **context)
     f->opened++;
     f->priority = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
     pthread_mutex_unlock(&f->lock);
+    while (f->open_wait != NULL && sem_wait(f->open_wait) != 0)
+        ;
     *context = f;
     return index == 1 ? f->open_result : OK;
 }

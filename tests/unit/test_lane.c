@@ -361,6 +361,38 @@ TEST(a_thread_that_cannot_open_is_told_of)
     lane_close(NULL);
 }
 
+static void post_all(void *arg)
+{
+    struct fixture *f = arg;
+    for (unsigned i = 0; i < JOBS; i++)
+        sem_post(f->open_wait);
+}
+
+/* Address space for some stacks, not for all. */
+TEST(a_thread_that_cannot_be_made_ends_the_start_though_others_wait_in_theirs)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* their shadow takes all the address space there is */
+#endif
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct lane_config config = config_of(&f, JOBS, 1, 10, 1);
+    struct rlimit whole, some;
+    sem_t wait;
+    sem_init(&wait, 0, 0);
+    f.open_wait = &wait;
+    config.open_failed = post_all;
+    assert_int_equal(getrlimit(RLIMIT_AS, &whole), 0);
+    some = whole;
+    some.rlim_cur = 512UL << 20; /* 64 stacks of 8 MiB are that much already */
+    assert_int_equal(setrlimit(RLIMIT_AS, &some), 0);
+    enum err e = lane_open(&config, &f.lane);
+    assert_int_equal(setrlimit(RLIMIT_AS, &whole), 0);
+    assert_err(e, ERR_INTERNAL);
+    assert_in_range(f.opened, 1, JOBS - 1);
+    assert_int_equal(f.closed, f.opened);
+    sem_destroy(&wait);
+}
+
 TEST(a_thread_without_jobs_says_so_once)
 {
     struct fixture f;
@@ -458,6 +490,7 @@ int main(void)
         cmocka_unit_test(closing_works_off_what_was_pushed),
         cmocka_unit_test(threads_open_and_may_give_way_to_others),
         cmocka_unit_test(a_thread_that_cannot_open_is_told_of),
+        cmocka_unit_test(a_thread_that_cannot_be_made_ends_the_start_though_others_wait_in_theirs),
         cmocka_unit_test(a_thread_without_jobs_says_so_once),
         cmocka_unit_test(under_many_threads_every_job_ends_exactly_once),
     };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/thread.h"
 
 /* Weight of the newest service time in the moving average: 1 / 2^3. */
@@ -333,8 +334,12 @@ static enum err start_workers(struct lane *lane)
     for (unsigned i = 0; i < lane->config.threads; i++) {
         struct worker *worker = &lane->workers[i];
         *worker = (struct worker){.lane = lane, .index = i};
-        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0)
+        if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+            log_note(LOG_ERROR, "service.no_thread",
+                     "a thread cannot be started: is a limit of processes in the way?",
+                     lane->config.name);
             return ERR_INTERNAL;
+        }
         lane->started++;
     }
     return OK;

@@ -456,13 +456,16 @@ def test_what_was_done_counts_when_the_client_has_gone(make_server: ServerFactor
 def test_who_hangs_up_in_the_queue_was_not_refused(make_sqlite_server: ServerFactory) -> None:
     """It is no want of capacity if the turn of a client comes that has gone."""
     server = make_sqlite_server(MAX_CONCURRENT_HASHES="1", HASH_ACQUIRE_TIMEOUT_MS="30000",
-                                ARGON_MEMORY_KB="65536", ARGON_ITERATIONS="30")
+                                ARGON_MEMORY_KB="65536", ARGON_ITERATIONS="100")
     links = []
-    for _ in range(3):
+    for queued in (None, 1, 2):
         link = socket.create_connection(("127.0.0.1", server.port))
         link.sendall(json_request(LOGIN, Account().body()))
         links.append(link)
-    _wait(server, "auth_lane_depth", 2, lane="hash")
+        if queued is None:  # the first is being hashed before the others come
+            _wait(server, "auth_lane_busy", 1, lane="hash")
+        else:
+            _wait(server, "auth_lane_depth", queued, lane="hash")
     for link in links:
         link.close()
     _wait(server, "auth_login_total", 2, result="failure", reason="client_gone")

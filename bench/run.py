@@ -315,8 +315,7 @@ class Bench:
             time.sleep(2)
             self.memory(service, "memory_idle")
             for part, measure in (("login", self.measure_login), ("overload", self.measure_overload),
-                                  ("jwks", self.measure_jwks),
-                                  ("isolation", self.measure_isolation)):
+                                  ("jwks", self.measure_jwks), ("isolation", self.measure_isolation)):
                 if part == "jwks" and self.wants("refresh"):
                     self.measure_refresh(service, "refresh_sqlite", "SQLite")
                 if self.wants(part):

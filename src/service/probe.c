@@ -28,10 +28,10 @@ static void tell(struct probe *probe, enum err e)
     if (e == OK && probe->state != ERR_KINDS)
         log_note(LOG_INFO, "database.up", "the database answers again", NULL);
     else if (e == ERR_CONFLICT)
-        log_note(
-            LOG_ERROR, "database.version",
-            "the database is not at this program's version: run watchword migrate of the newer",
-            NULL);
+        log_note(LOG_ERROR, "database.version",
+                 "the database is not at this program's version: the older of the two needs an "
+                 "upgrade, or watchword migrate",
+                 NULL);
     else if (e != OK)
         log_note(LOG_ERROR, "database.down", "the database cannot be reached", store_last_error());
     probe->state = e;

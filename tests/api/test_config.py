@@ -115,7 +115,8 @@ WORDS = {
         "x", "k1", "k1:", f":{GOOD_PEPPER}", "k1:!!!!", "k1:AAAA",
         f"k1:{GOOD_PEPPER},k1:{GOOD_PEPPER}", f"k 1:{GOOD_PEPPER}", f"k$1:{GOOD_PEPPER}",
     ],
-    "TRUSTED_PROXIES": ["x", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::1/129", "10.0.0.0/8x", "none,::1"],
+    "TRUSTED_PROXIES": ["x", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::1/129", "10.0.0.0/8x",
+                        "none,::1"],
     "CORS_ORIGINS": ["app.example", "https://app.example/path", "ftp://x", "https://"],
     "EVENTS_EXCLUDE": ["auth.nonsense", "auth.user_registered,", "user_registered"],
 }

@@ -296,7 +296,7 @@ def test_address_rate_limit(make_server: ServerFactory) -> None:
 
 
 def test_register_token_is_guessed_at_no_faster(make_sqlite_server: ServerFactory) -> None:
-    """Wrong ones count against the address, and so do passwords that are only judged."""
+    """Wrong ones count against the address."""
     server = make_sqlite_server(IP_RL_PER_SECOND="1", IP_RL_BURST="4", REGISTER_OPEN="false",
                                 REGISTER_TOKEN="right-register-token")
     with server.client() as client:
@@ -308,6 +308,7 @@ def test_register_token_is_guessed_at_no_faster(make_sqlite_server: ServerFactor
 
 
 def test_weak_passwords_are_judged_no_faster(make_sqlite_server: ServerFactory) -> None:
+    """The estimate of a password's strength takes a network thread's time."""
     server = make_sqlite_server(IP_RL_PER_SECOND="1", IP_RL_BURST="4")
     with server.client() as client:
         answers = [client.register(Account(password="a" * 64)) for _ in range(8)]

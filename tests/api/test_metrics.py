@@ -32,25 +32,24 @@ REASONS = {
     "auth_login_total": {
         "success": {"ok"},
         "failure": {"malformed", "invalid_email", "rate_limited", "not_found", "invalid_password",
-                    "inactive", "locked", "hash_busy", "client_gone",
-                    "db_unavailable", "internal"},
+                    "inactive", "locked", "hash_busy", "client_gone", "db_unavailable",
+                    "internal"},
     },
     "auth_register_total": {
         "success": {"ok"},
         "failure": {"malformed", "invalid", "invalid_email", "weak_password", "rate_limited",
-                    "exists", "hash_busy", "client_gone",
-                    "db_unavailable", "internal"},
+                    "exists", "hash_busy", "client_gone", "db_unavailable",
+                    "internal"},
     },
     "auth_refresh_total": {
         "success": {"ok", "retried"},
         "failure": {"malformed", "rate_limited", "invalid", "expired", "revoked", "replayed",
-                    "client_gone",
-                    "db_unavailable", "internal"},
+                    "client_gone", "db_unavailable", "internal"},
     },
     "auth_logout_total": {
         "success": {"ok", "not_found"},
-        "failure": {"malformed", "rate_limited", "invalid", "client_gone",
-                    "db_unavailable", "internal"},
+        "failure": {"malformed", "rate_limited", "invalid", "client_gone", "db_unavailable",
+                    "internal"},
     },
 }
 LANES = ("db", "hash", "sign")

@@ -196,9 +196,11 @@ def test_goodput_of_an_overload(target: Server, crowd: list[Account], tmp_path: 
 
     seconds = overload_seconds()
     before = closed_loop()
-    flooded = logins(target, crowd, tmp_path, seconds=seconds, connections=MANY, rate=OVERLOAD * before)
+    flooded = logins(target, crowd, tmp_path, seconds=seconds, connections=MANY,
+                     rate=OVERLOAD * before)
     after = closed_loop()
     unloaded = (before + after) / 2
-    print(f"{flooded.accepted:.1f} logins/s of {unloaded:.1f} ({before:.1f} before, {after:.1f} after)")
+    print(f"{flooded.accepted:.1f} logins/s of {unloaded:.1f}"
+          f" ({before:.1f} before, {after:.1f} after)")
     assert flooded.refused > flooded.accepted
     assert flooded.accepted >= (0.95 if overload_is_exact() else 0.60) * unloaded

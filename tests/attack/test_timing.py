@@ -27,7 +27,6 @@ from harness.server import Server
 from harness.settings import fault_binary
 
 
-
 def _argon(memory_kib: int, iterations: int) -> dict[str, str]:
     return {"ARGON_MEMORY_KB": str(memory_kib), "ARGON_ITERATIONS": str(iterations)}
 

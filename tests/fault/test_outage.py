@@ -19,9 +19,10 @@ from crowd import Answer, Crowd
 from relay import Relay
 
 from harness.checks import assert_problem, assert_tokens
-from harness.client import Account
+from harness.client import REFRESH, Account
 from harness.fixtures import ServerFactory, data_root  # noqa: F401
 from harness.postgres import Cluster
+from harness.raw import Volley, count_statuses, json_request
 from harness.server import Server
 from harness.settings import prompt_slack, slowness
 from harness.storage import postgres_storage
@@ -327,3 +328,24 @@ def test_a_held_row_does_not_stop_the_others(
         finally:
             connection.close()
         assert_tokens(client.refresh(held.refresh))
+
+
+def test_the_isolation_level_is_ours(start: Callable[..., Server]) -> None:
+    """A database whose transactions are repeatable read by default: simultaneous uses of one token
+    wait for each other all the same, instead of failing."""
+    import psycopg2
+
+    server = start()
+    with psycopg2.connect(server.db.url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        [(name,)] = cursor.fetchall()
+        cursor.execute(
+            f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'repeatable read'")
+    connection.close()
+    server.restart()
+    with server.client() as client, Volley([server.port], 16) as volley:
+        token = client.new_session().refresh
+        for _ in range(10):
+            replies = volley.fire([json_request(REFRESH, {"refresh_token": token})] * 16)
+            assert count_statuses(replies) == {200: 16}
+            [token] = {reply.json()["refresh_token"] for reply in replies}

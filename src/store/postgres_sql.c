@@ -196,6 +196,10 @@
 #define PAGES "ctid >= $1::tid AND ctid < $2::tid"
 #define PAGES_OF(table) "pg_relation_size('" table "') / current_setting('block_size')::bigint"
 #define OVER "least(idle_expires_at, absolute_expires_at, revoked_at) <= $3::bigint"
+/* Rows that somebody has locked are left for the next sweep: a statement that waits for nobody is
+ * in no deadlock, in whatever order it meets its rows. */
+#define AMONG "ctid = ANY (ARRAY(SELECT ctid FROM "
+#define UNLOCKED " FOR UPDATE SKIP LOCKED))"
 
 const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint FROM migrations",
@@ -293,20 +297,22 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     /* $1 $2 pages $3 when what goes was over $4 when addresses were last used. least and greatest
      * skip nulls. */
     [PG_SWEEP_SESSIONS] =
-        "WITH gone AS (DELETE FROM sessions WHERE " PAGES " AND " OVER " RETURNING 1),"
-        " erased AS (UPDATE sessions SET client_ip = '', user_agent = '' WHERE " PAGES
+        "WITH gone AS (DELETE FROM sessions"
+        "   WHERE " AMONG "sessions WHERE " PAGES " AND " OVER UNLOCKED " RETURNING 1),"
+        " erased AS (UPDATE sessions SET client_ip = '', user_agent = ''"
+        "   WHERE " AMONG "sessions WHERE " PAGES
         "   AND rotated_at <= $4::bigint AND (client_ip <> '' OR user_agent <> '')"
-        "   AND NOT " OVER " RETURNING 1)"
+        "   AND NOT " OVER UNLOCKED " RETURNING 1)"
         " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM erased),"
         " (SELECT count(*) FROM sessions WHERE " PAGES " AND " LIVE " AND " CURRENT "),"
         " " PAGES_OF("sessions"),
     [PG_SWEEP_THROTTLES] =
-        "WITH gone AS (DELETE FROM login_throttle WHERE " PAGES
-        "   AND greatest(window_started_at, locked_until) <= $3::bigint RETURNING 1)"
+        "WITH gone AS (DELETE FROM login_throttle WHERE " AMONG "login_throttle WHERE " PAGES
+        "   AND greatest(window_started_at, locked_until) <= $3::bigint" UNLOCKED " RETURNING 1)"
         " SELECT count(*), 0::bigint, 0::bigint, " PAGES_OF("login_throttle") " FROM gone",
     [PG_SWEEP_KEYS] =
-        "WITH gone AS (DELETE FROM idempotency_keys WHERE " PAGES "   AND created_at <= $3::bigint"
-        "   RETURNING 1)"
+        "WITH gone AS (DELETE FROM idempotency_keys WHERE " AMONG "idempotency_keys WHERE " PAGES
+        "   AND created_at <= $3::bigint" UNLOCKED " RETURNING 1)"
         " SELECT count(*), 0::bigint, 0::bigint, " PAGES_OF("idempotency_keys") " FROM gone",
 };
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 
+import psycopg2
 import pytest
 from harness.checks import assert_invalid_refresh, assert_tokens
 from harness.client import Account, Client, Tokens
@@ -142,6 +143,26 @@ def test_two_instances_share_the_work(swept: Server, make_server: ServerFactory)
         time.sleep(0.1)
     let_sweep(swept.db)
     assert sum(deleted(server, "sessions") for server in (swept, other)) == 30
+
+
+def test_a_held_session_is_left_for_the_next_sweep(swept: Server) -> None:
+    """The sweep waits for nobody, so it is in no deadlock."""
+    if swept.storage.is_sqlite:
+        pytest.skip("SQLite locks no rows")
+    with swept.client() as client:
+        _, (held, free) = _sessions(client, 2)
+    for tokens in (held, free):
+        swept.db.shift("sessions", TIMES, -60 * DAY_MS, id=tokens.session_id)
+    connection = psycopg2.connect(swept.db.url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [held.session_id])
+        let_sweep(swept.db)
+    finally:
+        connection.close()
+    assert [_exists(swept, tokens) for tokens in (held, free)] == [True, False]
+    let_sweep(swept.db)
+    assert not _exists(swept, held)
 
 
 def test_no_second_sweep_within_the_hour(swept: Server) -> None:

@@ -19,7 +19,8 @@ static enum err check_url(const char *url)
 {
     TRY(libpq_load());
     PQconninfoOption *options = PQconninfoParse(url, NULL);
-    bool ok = options != NULL && port_ok(options);
+    char own[PG_OPTIONS_MAX + 1];
+    bool ok = options != NULL && port_ok(options) && pg_operator_options(url, own) == OK;
     PQconninfoFree(options);
     return ok ? OK : ERR_INVALID;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -236,14 +237,33 @@ unsigned pg_lock_timeout_ms(const struct store *store)
     return store->timeout_ms < 4 ? 1 : store->timeout_ms / 4;
 }
 
+enum err pg_operator_options(const char *url, char out[PG_OPTIONS_MAX + 1])
+{
+    PQconninfoOption *options = PQconninfoParse(url, NULL);
+    const char *value = NULL;
+    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, "options") == 0) /* lint: public */
+            value = o->val;
+    if (value == NULL)
+        value = getenv("PGOPTIONS"); /* NOLINT(concurrency-mt-unsafe): read only, by then */
+    size_t len = value != NULL ? strlen(value) : 0;
+    if (len <= PG_OPTIONS_MAX)
+        text_copy(out, PG_OPTIONS_MAX + 1, value != NULL ? value : "", len);
+    PQconninfoFree(options);
+    return len <= PG_OPTIONS_MAX ? OK : ERR_TOO_LARGE;
+}
+
 /* The server is told to look after its end too: where the network was cut it never learns that we
  * have given a connection up, and would keep the backend for hours. */
 static PGconn *begin_connecting(const struct store *store)
 {
-    char options[384], user_timeout[16];
+    char own[PG_OPTIONS_MAX + 1], options[PG_OPTIONS_MAX + 384], user_timeout[16];
+    if (pg_operator_options(store->url, own) != OK)
+        return NULL; /* cannot be: the URL has been checked */
     struct text t = text_on(options, sizeof options);
+    text_put(&t, own); /* of an option that is there twice, the last one holds */
     text_put_f(&t,
-               "-c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
+               " -c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
                " -c lock_timeout=%u -c default_transaction_isolation=read\\ committed"
                " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
                " -c tcp_user_timeout=25000",

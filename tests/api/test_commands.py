@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from harness import ports
@@ -136,6 +139,37 @@ def test_migrate_refuses_a_newer_database(new_storage: StorageFactory) -> None:
     assert run_command(["migrate"], settings).code == 1
     assert storage.db.checksum() == checksum
     assert run_command(["serve"], settings).code == 1
+
+
+@pytest.mark.parametrize("way", ["url", "environment"])
+def test_a_schema_of_ones_own(new_storage: StorageFactory, make_server: ServerFactory, way: str) -> None:
+    """`options` of a PostgreSQL URL, or PGOPTIONS, hold for what serves as for what migrates."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has no schemas")
+    with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA auth")
+        connection.commit()
+    settings = {"PGOPTIONS": "-c search_path=auth"} if way == "environment" else {}
+    url = storage.url + ("?options=-c%20search_path%3Dauth" if way == "url" else "")
+    storage = replace(storage, url=url)
+    assert run_command(["migrate"], _settings(storage, **settings)).code == 0
+    with make_server(storage, **settings).client() as client:
+        client.new_session()
+    with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT schemaname, count(*) > 5 FROM pg_stat_user_tables GROUP BY 1")
+        assert cursor.fetchall() == [("auth", True)]
+
+
+def test_options_that_are_too_long_are_refused(new_storage: StorageFactory) -> None:
+    """Rather than cut short, or left out."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has no options")
+    url = storage.url + "?options=-c%20search_path%3D" + 500 * "a"
+    done = run_command(["check"], _settings(storage, DATABASE_URL=url))
+    assert done.code == 1
+    assert "DATABASE_URL" in done.err
 
 
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:

@@ -105,6 +105,12 @@ enum err store_fixture_open_another(unsigned kinds, struct store **out)
     return store_open(&config, out);
 }
 
+enum err store_fixture_open_impatient(unsigned timeout_ms, struct store **out)
+{
+    const struct store_config config = {.url = url, .timeout_ms = timeout_ms};
+    return store_open(&config, out);
+}
+
 void store_fixture_close(void)
 {
     bool sqlite = strcmp(store_kind(store), "sqlite") == 0;
@@ -156,6 +162,26 @@ void store_raw(const char *sql, const struct uuid *id)
     sqlite3_busy_timeout(db, 10000);
     assert_int_equal(sqlite3_exec(db, statement, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
+}
+
+static PGconn *holder;
+
+void store_hold_session(const struct uuid *id)
+{
+    char sql[128], text[UUID_LEN + 1];
+    uuid_format(id, text);
+    snprintf(sql, sizeof sql, "BEGIN; SELECT FROM sessions WHERE id = '%s' FOR UPDATE", text);
+    holder = PQconnectdb(url);
+    PGresult *res = PQexec(holder, sql);
+    assert_int_equal(PQresultStatus(res), PGRES_TUPLES_OK);
+    assert_int_equal(PQntuples(res), 1);
+    PQclear(res);
+}
+
+void store_let_go(void)
+{
+    PQfinish(holder);
+    holder = NULL;
 }
 
 /* ---- people ---- */

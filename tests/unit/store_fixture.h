@@ -20,11 +20,17 @@ extern struct store_conn *conn;
 /* Makes the database; NULL for SQLite. 0 on success. */
 int store_fixture_open(const char *pg_url);
 void store_fixture_close(void);
-/* The same database, opened once more, with these kinds of events. */
+/* The same database, opened once more, with these kinds of events; with this time for an operation.
+ */
 enum err store_fixture_open_another(unsigned kinds, struct store **out);
+enum err store_fixture_open_impatient(unsigned timeout_ms, struct store **out);
 
 /* Changes rows behind the service's back; %s in sql becomes the id. */
 void store_raw(const char *sql, const struct uuid *id);
+
+/* On PostgreSQL: locks the row of a session for somebody else, until it is let go. */
+void store_hold_session(const struct uuid *id);
+void store_let_go(void);
 
 void sleep_ms(unsigned ms);
 

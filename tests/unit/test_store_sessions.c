@@ -109,17 +109,51 @@ TEST(of_rotations_that_share_a_transaction_each_gets_its_own_verdict)
     assert_int_equal(results[late].outcome, STORE_REPLAYED);
 }
 
-TEST(a_rotation_that_fails_does_not_take_those_beside_it_along)
+/* Sessions of different users, each with what rotates it. */
+static void put_rotations(struct store_rotating *all, struct store_rotation *rotations,
+                          struct store_rotation_result *results, unsigned n)
 {
-    struct store_rotation rotations[3];
-    struct store_rotation_result results[3];
-    struct store_rotating all[3];
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < n; i++) {
         struct someone who = someone_registered();
         struct store_new_session s = opened_session(&who);
         rotations[i] = rotation_of(&s);
         all[i] = (struct store_rotating){&rotations[i], "", ERR_INTERNAL, &results[i]};
     }
+}
+
+TEST(a_session_that_somebody_holds_does_not_hold_up_those_beside_it)
+{
+    struct store_rotation rotations[4];
+    struct store_rotation_result results[4];
+    struct store_rotating all[4];
+    struct store *impatient;
+    struct store_conn *c;
+    if (store_is_single_writer(store))
+        skip(); /* SQLite locks no rows */
+    assert_ok(store_fixture_open_impatient(1000, &impatient));
+    assert_ok(store_conn_open(impatient, &c));
+    put_rotations(all, rotations, results, 4);
+    store_hold_session(&rotations[2].session_id);
+    store_rotate_many(c, all, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(all[i].e, i == 2 ? ERR_BUSY : OK);
+        if (i != 2)
+            assert_int_equal(results[i].outcome, STORE_ROTATED);
+    }
+    store_let_go();
+    store_rotate_many(c, &all[2], 1);
+    assert_ok(all[2].e);
+    assert_int_equal(results[2].outcome, STORE_ROTATED);
+    store_conn_close(c);
+    store_close(impatient);
+}
+
+TEST(a_rotation_that_fails_does_not_take_those_beside_it_along)
+{
+    struct store_rotation rotations[3];
+    struct store_rotation_result results[3];
+    struct store_rotating all[3];
+    put_rotations(all, rotations, results, 3);
     rotations[1].user_agent = "\xff"; /* no text for PostgreSQL; it never gets so far */
     store_rotate_many(conn, all, 3);
     for (unsigned i = 0; i < 3; i += 2) {
@@ -366,6 +400,7 @@ int run_session_tests(void)
         cmocka_unit_test(a_spent_token_after_the_leeway_ends_the_session),
         cmocka_unit_test(of_rotations_that_share_a_transaction_each_gets_its_own_verdict),
         cmocka_unit_test(a_rotation_that_fails_does_not_take_those_beside_it_along),
+        cmocka_unit_test(a_session_that_somebody_holds_does_not_hold_up_those_beside_it),
         cmocka_unit_test(the_leeway_ends_in_time),
         cmocka_unit_test(a_token_of_two_generations_ago_is_a_replay_even_within_the_leeway),
         cmocka_unit_test(what_is_not_of_the_chain_is_unknown_and_hurts_nobody),

@@ -239,6 +239,9 @@ static void read_secrets(struct config *c)
     if (c->production && c->service_secret.len == 0)
         config_problem(c, "SERVICE_SECRET", "is required in production");
     config_secret(c, "REGISTER_TOKEN", "REGISTER_TOKEN_FILE", &c->register_token);
+    if (c->register_token.len > 0 && c->register_token.len < CONFIG_REGISTER_TOKEN_MIN)
+        config_problem(c, "REGISTER_TOKEN", "must have at least %d bytes",
+                       CONFIG_REGISTER_TOKEN_MIN);
     c->register_open = config_boolean(c, "REGISTER_OPEN", false);
     if (c->production && c->register_token.len == 0 && !c->register_open)
         config_problem(c, "REGISTER_TOKEN", "is required in production unless REGISTER_OPEN=true");

@@ -20,7 +20,8 @@
 
 #define CONFIG_PROBLEMS_MAX 64
 #define CONFIG_PATH_MAX 1024
-#define CONFIG_CONNECTIONS_MAX 8192 /* of the public listener */
+#define CONFIG_CONNECTIONS_MAX 8192  /* of the public listener */
+#define CONFIG_REGISTER_TOKEN_MIN 16 /* bytes: nobody is to guess it at the rate of an address */
 
 struct config_problem {
     const char *name; /* of the variable */

@@ -111,6 +111,7 @@ WORDS = {
     ],
     "SERVICE_SECRET": ["x", "short-secret-of-thirty-1-bytes!", "0123456789abcdef"],
     "SERVICE_SECRET_PREVIOUS": ["x", "0123456789abcdef"],
+    "REGISTER_TOKEN": ["x", "of-15-bytes-abc"],
     "PASSWORD_PEPPER": [
         "x", "k1", "k1:", f":{GOOD_PEPPER}", "k1:!!!!", "k1:AAAA",
         f"k1:{GOOD_PEPPER},k1:{GOOD_PEPPER}", f"k 1:{GOOD_PEPPER}", f"k$1:{GOOD_PEPPER}",

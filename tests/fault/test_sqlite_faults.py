@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -302,3 +303,28 @@ def test_not_a_database(start: Callable[..., Server]) -> None:
     database.write_bytes(whole)
     server.start()
     _assert_back(server, kept)
+
+
+def test_stop_waits_for_who_waits_for_the_database(make_sqlite_server: ServerFactory) -> None:
+    """Half a minute after SIGTERM nothing more is begun; what is under way still ends by itself, with
+    an answer."""
+    patience = 32
+    server = make_sqlite_server(DB_TIMEOUT_MS=str(patience * 1000))
+
+    def refresh(token: str) -> httpx.Response:
+        with Client(server.url, timeout=60 * slowness(), headers={}) as client:
+            return client.refresh(token)
+
+    with server.client() as client:
+        tokens = [client.new_session().refresh for _ in range(3)]
+    path = server.storage.data_dir / "watchword.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as lock, ThreadPoolExecutor(3) as pool:
+        lock.execute("BEGIN IMMEDIATE")
+        begin = time.monotonic()
+        waiting = [pool.submit(refresh, token) for token in tokens]
+        time.sleep(0.5)
+        server.terminate()
+        for each in waiting:
+            assert_problem(each.result(), 503, "unavailable")
+        assert patience - 1 <= time.monotonic() - begin <= patience + 10 * slowness()
+    server.wait_clean()

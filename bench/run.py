@@ -83,7 +83,7 @@ class Bench:
             program = self.path("load")
             sources = [os.path.join(ROOT, "bench", f) for f in ("load.c", "load_worker.c", "histogram.c")]
             compiler = os.environ.get("CC", "cc").split()
-            servers.run([*compiler, "-std=gnu17", "-O2", "-o", program, *sources, "-lpthread", "-lm"])
+            servers.run([*compiler, "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-o", program, *sources, "-lpthread", "-lm"])
         return program
 
     def users(self, name, count):

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -42,4 +43,12 @@ enum err libpq_load(void)
 {
     pthread_once(&once, load);
     return why_not[0] == '\0' ? OK : store_fail(ERR_UNAVAILABLE, "postgresql", why_not);
+}
+
+const char *libpq_option(const PQconninfoOption *options, const char *name, const char *variable)
+{
+    for (; options->keyword != NULL; options++)
+        if (strcmp(options->keyword, name) == 0 && options->val != NULL && options->val[0] != '\0')
+            return options->val;
+    return getenv(variable); /* NOLINT(concurrency-mt-unsafe): read only, by then */
 }

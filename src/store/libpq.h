@@ -60,6 +60,9 @@ extern struct libpq libpq; /* constant once libpq_load has returned OK */
  * message is store_last_error's). Nothing of libpq may be called before. */
 MUST_USE enum err libpq_load(void);
 
+/* What the URL says, else libpq's environment; NULL if neither does. */
+const char *libpq_option(const PQconninfoOption *options, const char *name, const char *variable);
+
 #define PQclear libpq.clear
 #define PQcmdTuples libpq.cmdTuples
 #define PQconnectPoll libpq.connectPoll

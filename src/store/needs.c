@@ -38,14 +38,6 @@ static void sqlite_needs(const char *path, const struct store_needs *needs)
 
 /* ---- PostgreSQL: what the URL says, else libpq's environment, else its default ---- */
 
-static const char *option(const PQconninfoOption *options, const char *name, const char *variable)
-{
-    for (; options->keyword != NULL; options++)
-        if (strcmp(options->keyword, name) == 0 && options->val != NULL && options->val[0] != '\0')
-            return options->val;
-    return getenv(variable); /* NOLINT(concurrency-mt-unsafe): read only, by then */
-}
-
 static void tell_files(const PQconninfoOption *options, const struct store_needs *needs)
 {
     static const char *const files[][2] = {
@@ -56,7 +48,7 @@ static void tell_files(const PQconninfoOption *options, const struct store_needs
     };
     const char *home = getenv("HOME"); /* NOLINT(concurrency-mt-unsafe): read only, by then */
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        const char *path = option(options, files[i][0], files[i][1]);
+        const char *path = libpq_option(options, files[i][0], files[i][1]);
         if (path != NULL)
             needs->path(needs->arg, path, false);
     }
@@ -103,8 +95,8 @@ static enum err postgres_needs(const char *url, const struct store_needs *needs)
     PQconninfoOption *options = PQconninfoParse(url, NULL);
     if (options == NULL)
         return ERR_INVALID;
-    const char *ports = option(options, "port", "PGPORT");
-    const char *hosts = option(options, "host", "PGHOST");
+    const char *ports = libpq_option(options, "port", "PGPORT");
+    const char *hosts = libpq_option(options, "host", "PGHOST");
     tell_files(options, needs);
     tell_ports(ports != NULL ? ports : POSTGRESQL_PORT, needs);
     if (hosts != NULL && has_name(hosts))

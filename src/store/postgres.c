@@ -19,8 +19,7 @@ static enum err check_url(const char *url)
 {
     TRY(libpq_load());
     PQconninfoOption *options = PQconninfoParse(url, NULL);
-    char own[PG_OPTIONS_MAX + 1];
-    bool ok = options != NULL && port_ok(options) && pg_operator_options(url, own) == OK;
+    bool ok = options != NULL && port_ok(options);
     PQconninfoFree(options);
     return ok ? OK : ERR_INVALID;
 }

@@ -109,10 +109,6 @@ static inline void cleanup_result(PGresult **res)
 /* ---- postgres_wire.c ---- */
 MUST_USE enum err pg_connect(struct pg_conn *conn, uint64_t deadline_ns);
 void pg_disconnect(struct pg_conn *conn);
-/* What the URL, or else PGOPTIONS, asks of the server's sessions (search_path, for example), which
- * goes ahead of what we ask of them. ERR_TOO_LARGE. */
-#define PG_OPTIONS_MAX 512
-MUST_USE enum err pg_operator_options(const char *url, char out[PG_OPTIONS_MAX + 1]);
 /* How long a statement may wait for a lock that somebody else holds. */
 unsigned pg_lock_timeout_ms(const struct store *store);
 /* The server's notices go to the log, at debug level. */

@@ -237,38 +237,36 @@ unsigned pg_lock_timeout_ms(const struct store *store)
     return store->timeout_ms < 4 ? 1 : store->timeout_ms / 4;
 }
 
-enum err pg_operator_options(const char *url, char out[PG_OPTIONS_MAX + 1])
+/* What the operator asks of the server's sessions (search_path, for example), and then what we ask:
+ * of a setting that is there twice, the last one holds. The caller frees it; NULL without memory.
+ */
+static char *session_options(const struct store *store)
 {
-    PQconninfoOption *options = PQconninfoParse(url, NULL);
-    const char *value = NULL;
-    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
-        if (strcmp(o->keyword, "options") == 0) /* lint: public */
-            value = o->val;
-    if (value == NULL)
-        value = getenv("PGOPTIONS"); /* NOLINT(concurrency-mt-unsafe): read only, by then */
-    size_t len = value != NULL ? strlen(value) : 0;
-    if (len <= PG_OPTIONS_MAX)
-        text_copy(out, PG_OPTIONS_MAX + 1, value != NULL ? value : "", len);
+    char *all = NULL;
+    PQconninfoOption *options = PQconninfoParse(store->url, NULL);
+    if (options == NULL)
+        return NULL;
+    const char *own = libpq_option(options, "options", "PGOPTIONS");
+    int n = asprintf(&all,
+                     "%s -c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
+                     " -c lock_timeout=%u -c default_transaction_isolation=read\\ committed"
+                     " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5"
+                     " -c tcp_keepalives_count=3 -c tcp_user_timeout=25000",
+                     own != NULL ? own : "", store->timeout_ms, store->timeout_ms,
+                     pg_lock_timeout_ms(store));
     PQconninfoFree(options);
-    return len <= PG_OPTIONS_MAX ? OK : ERR_TOO_LARGE;
+    return n >= 0 ? all : NULL;
 }
 
 /* The server is told to look after its end too: where the network was cut it never learns that we
  * have given a connection up, and would keep the backend for hours. */
 static PGconn *begin_connecting(const struct store *store)
 {
-    char own[PG_OPTIONS_MAX + 1], options[PG_OPTIONS_MAX + 384], user_timeout[16];
-    if (pg_operator_options(store->url, own) != OK)
-        return NULL; /* cannot be: the URL has been checked */
-    struct text t = text_on(options, sizeof options);
-    text_put(&t, own); /* of an option that is there twice, the last one holds */
-    text_put_f(&t,
-               " -c statement_timeout=%u -c idle_in_transaction_session_timeout=%u"
-               " -c lock_timeout=%u -c default_transaction_isolation=read\\ committed"
-               " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-               " -c tcp_user_timeout=25000",
-               store->timeout_ms, store->timeout_ms, pg_lock_timeout_ms(store));
-    t = text_on(user_timeout, sizeof user_timeout);
+    char user_timeout[16];
+    char *options = session_options(store);
+    if (options == NULL)
+        return NULL;
+    struct text t = text_on(user_timeout, sizeof user_timeout);
     text_put_u64(&t, store->timeout_ms);
     const char *const keys[] = {"dbname",
                                 "options",
@@ -281,7 +279,9 @@ static PGconn *begin_connecting(const struct store *store)
                                 NULL};
     const char *const values[] = {store->url, options, "watchword", "UTF8", user_timeout,
                                   "10",       "5",     "3",         NULL};
-    return PQconnectStartParams(keys, values, 1);
+    PGconn *pg = PQconnectStartParams(keys, values, 1);
+    free(options);
+    return pg;
 }
 
 static bool prepare_all(PGconn *pg, bool telling, uint64_t deadline_ns)

@@ -161,17 +161,6 @@ def test_a_schema_of_ones_own(new_storage: StorageFactory, make_server: ServerFa
         assert cursor.fetchall() == [("auth", True)]
 
 
-def test_options_that_are_too_long_are_refused(new_storage: StorageFactory) -> None:
-    """Rather than cut short, or left out."""
-    storage = new_storage()
-    if storage.is_sqlite:
-        pytest.skip("SQLite has no options")
-    url = storage.url + "?options=-c%20search_path%3D" + 500 * "a"
-    done = run_command(["check"], _settings(storage, DATABASE_URL=url))
-    assert done.code == 1
-    assert "DATABASE_URL" in done.err
-
-
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:
     """An unreachable server, a folder that is not there: 1, soon, naming the setting."""
     storage = new_sqlite_storage()

@@ -30,7 +30,7 @@ static void ignore_migration(void *arg, unsigned version, const char *name)
 
 static int open_store(void)
 {
-    const struct store_config config = {.url = url, .timeout_ms = 10000};
+    const struct store_config config = {.url = url, .timeout_ms = STORE_FIXTURE_TIMEOUT_MS};
     struct store_version version;
     if (store_open(&config, &store) != OK ||
         store_migrate(store, ignore_migration, NULL, &version) != OK ||
@@ -99,15 +99,9 @@ int store_fixture_open(const char *pg_url)
     return open_store();
 }
 
-enum err store_fixture_open_another(unsigned kinds, struct store **out)
+enum err store_fixture_open_another(unsigned kinds, unsigned timeout_ms, struct store **out)
 {
-    const struct store_config config = {.url = url, .timeout_ms = 10000, .events = kinds};
-    return store_open(&config, out);
-}
-
-enum err store_fixture_open_impatient(unsigned timeout_ms, struct store **out)
-{
-    const struct store_config config = {.url = url, .timeout_ms = timeout_ms};
+    const struct store_config config = {.url = url, .timeout_ms = timeout_ms, .events = kinds};
     return store_open(&config, out);
 }
 

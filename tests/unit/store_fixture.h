@@ -20,10 +20,10 @@ extern struct store_conn *conn;
 /* Makes the database; NULL for SQLite. 0 on success. */
 int store_fixture_open(const char *pg_url);
 void store_fixture_close(void);
-/* The same database, opened once more, with these kinds of events; with this time for an operation.
+/* The same database, opened once more, with these kinds of events and this time for an operation.
  */
-enum err store_fixture_open_another(unsigned kinds, struct store **out);
-enum err store_fixture_open_impatient(unsigned timeout_ms, struct store **out);
+#define STORE_FIXTURE_TIMEOUT_MS 10000
+enum err store_fixture_open_another(unsigned kinds, unsigned timeout_ms, struct store **out);
 
 /* Changes rows behind the service's back; %s in sql becomes the id. */
 void store_raw(const char *sql, const struct uuid *id);

@@ -15,7 +15,7 @@ static int begin(void **state)
 {
     (void)state;
     store_raw("DELETE FROM outbox", NULL);
-    assert_ok(store_fixture_open_another(EVENTS_ALL, &telling));
+    assert_ok(store_fixture_open_another(EVENTS_ALL, STORE_FIXTURE_TIMEOUT_MS, &telling));
     plain = conn;
     assert_ok(store_conn_open(telling, &conn));
     assert_ok(store_conn_open_background(telling, &relay));
@@ -415,7 +415,8 @@ TEST(kinds_that_are_not_wanted_are_not_written)
     struct store *few = NULL;
     struct store_conn *told = conn;
     assert_ok(store_fixture_open_another(
-        EVENTS_ALL & ~(EVENT_BIT(EVENT_TOKEN_REFRESHED) | EVENT_BIT(EVENT_REPLAY_DETECTED)), &few));
+        EVENTS_ALL & ~(EVENT_BIT(EVENT_TOKEN_REFRESHED) | EVENT_BIT(EVENT_REPLAY_DETECTED)),
+        STORE_FIXTURE_TIMEOUT_MS, &few));
     assert_ok(store_conn_open(few, &conn));
     store_conn_trace(conn, TRACE);
     struct someone who = someone_registered();

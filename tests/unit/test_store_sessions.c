@@ -130,7 +130,7 @@ TEST(a_session_that_somebody_holds_does_not_hold_up_those_beside_it)
     struct store_conn *c;
     if (store_is_single_writer(store))
         skip(); /* SQLite locks no rows */
-    assert_ok(store_fixture_open_impatient(1000, &impatient));
+    assert_ok(store_fixture_open_another(0, 1000, &impatient));
     assert_ok(store_conn_open(impatient, &c));
     put_rotations(all, rotations, results, 4);
     store_hold_session(&rotations[2].session_id);

@@ -14,6 +14,8 @@
 /* Between two looks at all of a damaged file. */
 #define CHECK_PAUSE_NS (5 * NS_PER_SECOND)
 
+#define SETUP_PAUSE_NS (2 * NS_PER_MS)
+
 enum err sqlite_failure(sqlite3 *db, int rc, const char *what)
 {
     const char *detail = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
@@ -40,20 +42,33 @@ static bool is_damage(int rc)
     return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
 }
 
-enum err sqlite_connect(struct store *store, bool create, sqlite3 **out)
+/* When several make a new file into one with a WAL at the same moment, SQLite tells some of them
+ * that it is busy without having waited: they would wait for each other. */
+static int set_up(sqlite3 *db, unsigned timeout_ms)
 {
     static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                                 "PRAGMA secure_delete = ON;"
                                 /* No files but the database's own: there may be no others. */
                                 "PRAGMA temp_store = MEMORY;"
                                 "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+    uint64_t end = clock_mono_ns() + timeout_ms * NS_PER_MS, now;
+    int rc = SQLITE_BUSY;
+    while (rc == SQLITE_BUSY && (now = clock_mono_ns()) < end) {
+        sqlite3_busy_timeout(db, (int)((end - now) / NS_PER_MS));
+        rc = sqlite3_exec(db, setup, NULL, NULL, NULL);
+        if (rc == SQLITE_BUSY)
+            clock_sleep_ns(SETUP_PAUSE_NS);
+    }
+    return rc == SQLITE_OK ? sqlite3_busy_timeout(db, (int)timeout_ms) : rc;
+}
+
+enum err sqlite_connect(struct store *store, bool create, sqlite3 **out)
+{
     sqlite3 *db = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
     int rc = sqlite3_open_v2(store->url, &db, flags, NULL);
     if (rc == SQLITE_OK)
-        rc = sqlite3_busy_timeout(db, (int)store->timeout_ms);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_exec(db, setup, NULL, NULL, NULL);
+        rc = set_up(db, store->timeout_ms);
     if (rc != SQLITE_OK) {
         enum err e = sqlite_failure(db, rc, "cannot open the database");
         if (is_damage(rc))

@@ -112,8 +112,10 @@ def test_migrate_json_is_json(new_storage: StorageFactory) -> None:
         json.loads(done.out)
 
 
-def test_two_migrations_at_once(new_storage: StorageFactory) -> None:
-    """Several at the same moment on one database: all exit 0, each step applied once."""
+@pytest.mark.parametrize("_round", range(10))
+def test_migrations_at_the_same_moment(new_storage: StorageFactory, _round: int) -> None:
+    """Several on one new database: all exit 0, each step applied once. SQLite's file is made then as
+    well, which now and then fails for one of them if it does not try again."""
     storage = new_storage()
     settings = environment(_settings(storage))
     runs = [

@@ -10,7 +10,7 @@ import pytest
 
 from harness import ports
 from harness.checks import assert_invalid_refresh, assert_tokens
-from harness.client import LOGIN, REFRESH, Account, tokens_of
+from harness.client import LOGIN, REFRESH, SESSIONS, Account, tokens_of
 from harness.fixtures import ServerFactory, StorageFactory
 from harness.raw import json_request, parse, request
 from harness.server import Server, run_command
@@ -72,6 +72,34 @@ def test_sigterm_lets_a_login_finish(make_server: ServerFactory) -> None:
     server.restart(**FAST)
     with server.client() as client:
         client.rotate(tokens.refresh)
+
+
+def test_sigterm_sends_answers_to_the_last_byte(make_sqlite_server: ServerFactory) -> None:
+    """Who reads slowly has the rest of the answer still in this process when the signal comes."""
+    devices = 100
+    server = make_sqlite_server(MAX_SESSIONS_PER_USER=str(devices))
+    with server.client() as client:
+        account = client.new_account()
+        for _ in range(devices):
+            access = client.sign_in(account, headers={"User-Agent": '"' * 255}).access
+    with socket.socket() as link:
+        link.settimeout(10 * slowness())
+        # Small segments and a small window: the kernel takes but a part of the answer.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        link.connect(("127.0.0.1", server.port))
+        link.sendall(request("GET", SESSIONS, headers={"Authorization": f"Bearer {access}"}))
+        received = link.recv(64)
+        server.terminate()
+        time.sleep(1)
+        assert server.running, "it did not wait for its answer to be read"
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        while (reply := parse(received)) is None:
+            chunk = link.recv(65536)
+            assert chunk, f"cut off after {len(received)} bytes"
+            received += chunk
+    assert reply.status == 200 and len(reply.json()["sessions"]) == devices
+    server.wait_clean()
 
 
 def test_sigterm_is_quick_when_idle(make_sqlite_server: ServerFactory) -> None:

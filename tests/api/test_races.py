@@ -24,7 +24,7 @@ def _instances(
     """One server on SQLite, two that share database, secret and key on PostgreSQL."""
     storage = storage_factory()
     # Races are about order, not about speed: nobody is sent away because the machine is busy.
-    settings = {"REFRESH_LEEWAY_SECONDS": leeway, "DB_TIMEOUT_MS": "20000"}
+    settings = {"REFRESH_LEEWAY_SECONDS": leeway, "DB_TIMEOUT_MS": "20000", "HASH_ACQUIRE_TIMEOUT_MS": "60000"}
     first = make(storage, **settings)
     if store == "sqlite":
         return [first]

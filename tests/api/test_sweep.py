@@ -7,7 +7,6 @@ from __future__ import annotations
 import threading
 import time
 
-import psycopg2
 import pytest
 from harness.checks import assert_invalid_refresh, assert_tokens
 from harness.client import Account, Client, Tokens
@@ -153,13 +152,8 @@ def test_a_held_session_is_left_for_the_next_sweep(swept: Server) -> None:
         _, (held, free) = _sessions(client, 2)
     for tokens in (held, free):
         swept.db.shift("sessions", TIMES, -60 * DAY_MS, id=tokens.session_id)
-    connection = psycopg2.connect(swept.db.url)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [held.session_id])
+    with swept.db.held_session(held.session_id):
         let_sweep(swept.db)
-    finally:
-        connection.close()
     assert [_exists(swept, tokens) for tokens in (held, free)] == [True, False]
     let_sweep(swept.db)
     assert not _exists(swept, held)

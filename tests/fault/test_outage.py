@@ -309,15 +309,10 @@ def test_a_held_row_does_not_stop_the_others(
     start: Callable[..., Server], own_cluster: Cluster
 ) -> None:
     """Somebody's transaction holds one session: its refresh gets a 503 in time, all else goes on."""
-    import psycopg2
-
     server = start()
     with server.client() as client:
         held, free = client.new_session(), client.new_session()
-        connection = psycopg2.connect(server.db.url)
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [held.session_id])
+        with server.db.held_session(held.session_id):
             begin = time.monotonic()
             answer = client.refresh(held.refresh)
             took = time.monotonic() - begin
@@ -325,8 +320,6 @@ def test_a_held_row_does_not_stop_the_others(
             assert DB_TIMEOUT / 4 * 0.9 <= took <= DB_TIMEOUT * 0.9 * slowness()
             assert server.is_ready()
             assert_tokens(client.refresh(free.refresh))
-        finally:
-            connection.close()
         assert_tokens(client.refresh(held.refresh))
 
 

@@ -10,6 +10,8 @@ import subprocess
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,13 @@ class PostgresDatabase(Database):
 
     def _encode(self, column: str, value: Any) -> Any:
         return psycopg2.Binary(value) if isinstance(value, bytes) else value
+
+    @contextmanager
+    def held_session(self, session_id: str) -> Iterator[None]:
+        """Somebody else's transaction holds its row."""
+        with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT FROM sessions WHERE id = %s FOR UPDATE", [session_id])
+            yield
 
     def tables(self) -> list[str]:
         sql = "SELECT tablename FROM pg_tables WHERE schemaname NOT IN"

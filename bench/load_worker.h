@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -63,6 +64,7 @@ struct load_result {
     uint64_t unsent;            /* due, but no connection was free until the end */
     uint64_t unanswered;        /* sent, but no answer within ten seconds after the end */
     uint64_t reconnects, connect_errors, bad_answers, chains_lost;
+    bool realtime; /* with a rate: the thread went before all others, as it asked to */
 };
 
 /* Writes a POST of a JSON body. Returns 0, or -1 if it does not fit. */

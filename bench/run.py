@@ -104,6 +104,8 @@ class Bench:
         if rate:
             command += ["--rate", f"{rate:.3f}"]
         result = json.loads(servers.run([*command, *files, *scenario]))
+        if rate:
+            self.facts["client_realtime"] = result["realtime"]
         odd = {k: v for k, v in result["status"].items() if k not in expect}
         odd |= {k: result[k] for k in ("bad_answers", "chains_lost", "reconnects", "unanswered") if result[k]}
         if odd:
@@ -381,6 +383,8 @@ def facts_as_lines(facts):
         refused = facts["overload"]["refused_latency_ms"]
         lines.append((f"a login refused at {OVERLOAD} times capacity, p50 / p99",
                       f"{refused['p50']:.3g} / {refused['p99']:.3g} ms"))
+    if "client_realtime" in facts:
+        lines.append(("clients of a fixed rate ran at real-time priority", "yes" if facts["client_realtime"] else "no"))
     if "fsyncs_per_second" in facts:
         lines.append(("durable 4 KiB appends, one at a time", f"{number(facts['fsyncs_per_second'])} /s"))
     return lines

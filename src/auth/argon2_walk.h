@@ -20,6 +20,7 @@
 #define WW_AUTH_ARGON2_WALK_H
 
 #include "auth/argon2_core.h"
+#include "base/urgent.h"
 
 #include <openssl/crypto.h>
 
@@ -29,6 +30,9 @@
 
 /* How many blocks ahead references are fetched where they are known beforehand. */
 #define FETCH_AHEAD 2u
+
+/* After so many blocks of each hash (15 to 50 microseconds) urgent work may pass. */
+#define BLOCKS_IN_ONE_GO 64u
 
 /* One segment of one hash. */
 struct segment {
@@ -100,6 +104,8 @@ INLINE void segment_begin(struct segment *s, const struct argon2_fill *f, struct
 INLINE void fill_at(struct segment *s, uint32_t column, const struct argon2_block *ref, bool keep)
 {
     uint32_t before = column == 0 ? s->lane_len - 1 : column - 1;
+    if (column % BLOCKS_IN_ONE_GO == 0)
+        urgent_let_pass();
     fill_begin(&s->lane[column], &s->lane[before], ref, keep, s->work);
 }
 

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "base/urgent.h"
 #include "service/call.h"
 
 _Static_assert(ACCESS_TOKEN_MAX <= SIGN_LINK_INPUT_MAX, "what is signed fits a message");
@@ -81,7 +82,9 @@ enum err signing_sign(struct signing *signing, unsigned thread, struct sign_ask 
 {
     if (thread >= signing->count || !signing_usable(signing))
         return ERR_UNAVAILABLE;
+    urgent_begin();
     enum err e = sign_link_ask(&signing->links[thread], asks, n);
+    urgent_end();
     if (e == ERR_UNAVAILABLE || e == ERR_BUSY)
         atomic_store(&signing->lost, true);
     return e;

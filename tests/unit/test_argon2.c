@@ -9,6 +9,8 @@
 #include "auth/argon2.h"
 #include "auth/argon2_core.h"
 #include "auth/blake2b.h"
+#include "base/clock.h"
+#include "base/urgent.h"
 
 #define ARENA_KIB 1024u
 #define TAG 32u
@@ -325,6 +327,42 @@ TEST(threads_hash_side_by_side)
     }
 }
 
+/* Each in a thread of its own, which has not let anything pass yet. */
+static void *hash_beside_urgent_work(void *in_pairs)
+{
+    const bool *pair = in_pairs;
+    uint8_t plain[TAG], tag[2][TAG];
+    struct argon2_arena *own = NULL;
+    struct argon2_job j = job(ARENA_KIB, 1, 1, "password", plain);
+    assert_ok(argon2_arena_open(ARENA_KIB, 2, &own));
+    assert_ok(argon2id_hash(own, &j));
+    struct argon2_job a = job(ARENA_KIB, 1, 1, "password", tag[0]);
+    struct argon2_job b = job(ARENA_KIB, 1, 1, "password", tag[1]);
+    urgent_begin();
+    uint64_t begin = clock_mono_ns();
+    assert_ok(*pair ? argon2id_hash_pair(own, &a, &b) : argon2id_hash(own, &a));
+    uint64_t ns = clock_mono_ns() - begin;
+    urgent_end();
+    assert_true(ns >= 10 * NS_PER_MS); /* it takes one otherwise */
+    assert_memory_equal(tag[0], plain, TAG);
+    if (*pair)
+        assert_memory_equal(tag[1], plain, TAG);
+    argon2_arena_close(own);
+    return NULL;
+}
+
+TEST(urgent_work_passes_in_the_midst_of_a_hash)
+{
+    for (size_t at = 0; next_backend(&at); at++) {
+        for (unsigned i = 0; i < 2 && EVERY[at] != ARGON2_LIBARGON2; i++) {
+            pthread_t thread;
+            bool in_pairs = i == 1;
+            assert_int_equal(pthread_create(&thread, NULL, hash_beside_urgent_work, &in_pairs), 0);
+            pthread_join(thread, NULL);
+        }
+    }
+}
+
 static void blake2b(const void *in, size_t len, uint8_t *out, size_t out_len)
 {
     struct blake2b s;
@@ -402,6 +440,7 @@ int main(void)
         cmocka_unit_test(arenas_have_bounds),
         cmocka_unit_test(the_last_blocks_are_gone_at_once_and_the_rest_when_wiped),
         cmocka_unit_test(threads_hash_side_by_side),
+        cmocka_unit_test(urgent_work_passes_in_the_midst_of_a_hash),
         cmocka_unit_test(blake2b_known_answers),
         cmocka_unit_test(blake2b_agrees_with_openssl_however_the_input_comes),
     };

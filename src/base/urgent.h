@@ -1,0 +1,38 @@
+/*
+ * urgent.h: short work that somebody waits for goes before long work, in the midst of it.
+ *
+ * A signature takes a millisecond of a core, a hash fifty or more, and hashing threads keep all
+ * cores busy. Their low priority (base/thread.h) lets a signature interrupt them when it begins.
+ * But it is itself interrupted, by whatever wakes on its core for a moment; by then it has had more
+ * than its share of the time, and the scheduler goes on with the hash until its next tick,
+ * milliseconds later. Therefore whoever computes for long looks every now and then whether
+ * something urgent is under way, and sleeps until it is done: then there is nothing else on that
+ * core to go on with.
+ *
+ * No more threads sleep than there are urgent pieces of work, which need as many cores, and a
+ * thread sleeps for a third of the time that it had a core, at most: who asks for nothing but
+ * signatures cannot keep others from logging in. One account for the process; any thread may call.
+ */
+#ifndef WW_BASE_URGENT_H
+#define WW_BASE_URGENT_H
+
+#include <stdatomic.h>
+
+/* A piece of urgent work begins and ends: some milliseconds that keep one core busy. */
+void urgent_begin(void);
+void urgent_end(void);
+
+/* How many have begun and not ended. */
+extern atomic_uint urgent_under_way;
+
+/* urgent_let_pass, once there is something to be let past. */
+void urgent_sleep(void);
+
+/* From long work, every few ten microseconds: sleeps, up to 10 ms, while there is urgent work. */
+static inline void urgent_let_pass(void)
+{
+    if (atomic_load_explicit(&urgent_under_way, memory_order_relaxed) > 0)
+        urgent_sleep();
+}
+
+#endif

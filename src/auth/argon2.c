@@ -8,6 +8,7 @@
 #include "auth/argon2_core.h"
 #include "auth/blake2b.h"
 #include "base/failpoint.h"
+#include "base/urgent.h"
 
 #define H0_BYTES 64u
 
@@ -246,7 +247,9 @@ enum err argon2id_hash(struct argon2_arena *arena, const struct argon2_job *job)
 
     struct argon2_fill f = shape(arena, 0, job);
     fill_first(&f, job);
+    urgent_long_begin();
     OPS[in_use]->fill(&f);
+    urgent_long_end();
     if (WITHOUT("right single hash"))
         f.memory[f.blocks - 1].word[0] ^= 1;
     finish(&f, job);
@@ -294,7 +297,9 @@ enum err argon2id_hash_pair(struct argon2_arena *arena, const struct argon2_job 
     struct argon2_fill fill_b = shape(arena, 1, b);
     fill_first(&fill_a, a);
     fill_first(&fill_b, b);
+    urgent_long_begin();
     OPS[in_use]->fill_pair(&fill_a, &fill_b);
+    urgent_long_end();
     if (WITHOUT("right paired hash"))
         fill_b.memory[fill_b.blocks - 1].word[0] ^= 1;
     finish(&fill_a, a);

@@ -1,12 +1,14 @@
 #include "base/urgent.h"
 
 #include <linux/futex.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 
 #define ALLOWANCE_MAX_NS (10 * NS_PER_MS) /* of sleep, in one piece */
 #define ALLOWANCE_MIN_NS (NS_PER_MS / 2)  /* for less it is not worth falling asleep */
@@ -14,11 +16,29 @@
 
 atomic_uint urgent_under_way;
 
+static unsigned cores;
+static atomic_uint long_under_way;
+
 /* Threads that sleep, and a number that is another whenever a piece of work has ended. */
 static atomic_uint sleeping, ended;
 
 /* What this thread may sleep yet, and how much it had worked when that was last added to. */
 static _Thread_local uint64_t allowance_ns = ALLOWANCE_MAX_NS, paid_ns;
+
+void urgent_set_cores(unsigned n)
+{
+    cores = n;
+}
+
+void urgent_long_begin(void)
+{
+    atomic_fetch_add(&long_under_way, 1);
+}
+
+void urgent_long_end(void)
+{
+    atomic_fetch_sub(&long_under_way, 1);
+}
 
 void urgent_begin(void)
 {
@@ -51,13 +71,27 @@ static void spend(uint64_t spent)
     allowance_ns -= spent < allowance_ns ? spent : allowance_ns;
 }
 
-void urgent_sleep(void)
+/* How many threads have to sleep, that all urgent work may have a core. */
+static unsigned in_the_way(void)
+{
+    unsigned urgent = atomic_load(&urgent_under_way);
+    unsigned all = urgent + atomic_load(&long_under_way);
+    unsigned without_core = all > cores ? all - cores : 0;
+    return urgent < without_core ? urgent : without_core;
+}
+
+static bool may_sleep(void)
 {
     earn();
-    if (allowance_ns < ALLOWANCE_MIN_NS)
-        return;
+    return allowance_ns >= ALLOWANCE_MIN_NS;
+}
+
+void urgent_sleep(void)
+{
     unsigned before = atomic_load(&ended); /* before looking: an end from here on is noticed */
-    if (atomic_fetch_add(&sleeping, 1) < atomic_load(&urgent_under_way)) {
+    if (in_the_way() == 0 || WITHOUT("right of way") || !may_sleep())
+        return;
+    if (atomic_fetch_add(&sleeping, 1) < in_the_way()) {
         const struct timespec limit = {.tv_nsec = (long)allowance_ns};
         uint64_t begin_ns = clock_mono_ns();
         (void)syscall(SYS_futex, &ended, FUTEX_WAIT_PRIVATE, before, &limit, NULL, 0);

@@ -9,14 +9,22 @@
  * something urgent is under way, and sleeps until it is done: then there is nothing else on that
  * core to go on with.
  *
- * No more threads sleep than there are urgent pieces of work, which need as many cores, and a
- * thread sleeps for a third of the time that it had a core, at most: who asks for nothing but
+ * Nobody sleeps while there are cores for all, nor more threads than there are urgent pieces of
+ * work, and none for more than a third of the time that it had a core: who asks for nothing but
  * signatures cannot keep others from logging in. One account for the process; any thread may call.
  */
 #ifndef WW_BASE_URGENT_H
 #define WW_BASE_URGENT_H
 
 #include <stdatomic.h>
+
+/* How many cores there are. Called once, before there are threads; until then it is as if there
+ * were none. */
+void urgent_set_cores(unsigned cores);
+
+/* Long work begins and ends in this thread, which calls urgent_let_pass in between. */
+void urgent_long_begin(void);
+void urgent_long_end(void);
 
 /* A piece of urgent work begins and ends: some milliseconds that keep one core busy. */
 void urgent_begin(void);
@@ -28,7 +36,8 @@ extern atomic_uint urgent_under_way;
 /* urgent_let_pass, once there is something to be let past. */
 void urgent_sleep(void);
 
-/* From long work, every few ten microseconds: sleeps, up to 10 ms, while there is urgent work. */
+/* From long work, every few ten microseconds: sleeps, up to 10 ms, while there is urgent work and
+ * no core for it. */
 static inline void urgent_let_pass(void)
 {
     if (atomic_load_explicit(&urgent_under_way, memory_order_relaxed) > 0)

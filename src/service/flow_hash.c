@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/urgent.h"
 #include "service/call.h"
 
 #define HASH_FLOWS 256
@@ -190,6 +191,7 @@ static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned 
  * which hashes them as a pair. */
 enum err flow_hash_open(struct service *service)
 {
+    urgent_set_cores(service->config.cores);
     unsigned permits = service->config.hash_permits;
     unsigned threads = permits < service->config.cores ? permits : service->config.cores;
     service->hash_threads = threads > (permits + 1) / 2 ? threads : (permits + 1) / 2;

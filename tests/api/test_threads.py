@@ -5,13 +5,14 @@ import os
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from harness import ports
 from harness.fixtures import ServerFactory
 from harness.server import Server
-from harness.settings import slowness
+from harness.settings import fault_binary, slowness
 
 BACKGROUND = {"hash", "census", "sweep", "relay"}
 PROMPT = {"watchword", "db", "sign", "deadlines", "MHD-worker"}
@@ -69,3 +70,45 @@ def test_background_threads_have_the_longest_turns(server: Server) -> None:
     assert usual < TURN_NS
     _wait_for(server, _turn,
               {name: TURN_NS for name in BACKGROUND} | {name: usual for name in PROMPT})
+
+
+# ---- a signature in the midst of a hash ----
+
+CORES = os.cpu_count() or 1
+LONG_HASH = {"ARGON_MEMORY_KB": "65536", "ARGON_ITERATIONS": "40",
+             "MAX_CONCURRENT_HASHES": str(CORES),
+             "HASH_ACQUIRE_TIMEOUT_MS": "60000"}
+
+
+def _went_to_sleep(task: Path) -> int:
+    found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", (task / "status").read_text(), re.M)
+    assert found
+    return int(found[1])
+
+
+def _sleeps_a_signature(server: Server) -> float:
+    """How often hashing threads slept, each with one long hash to do, for each refresh meanwhile."""
+    with server.client() as client, ThreadPoolExecutor(CORES) as pool:
+        accounts = list(pool.map(lambda _: client.new_account(), range(CORES)))
+        token = client.sign_in(accounts[0]).refresh
+        tasks = [t for t in Path(f"/proc/{server.process.pid}/task").iterdir()
+                 if (t / "comm").read_text().strip() == "hash"]
+        assert len(tasks) == CORES
+        before = sum(map(_went_to_sleep, tasks))
+        logins = [pool.submit(client.login, account) for account in accounts]
+        refreshed = 0
+        while not all(login.done() for login in logins):
+            token = client.rotate(token).refresh
+            refreshed += 1
+        assert {login.result().status_code for login in logins} == {200}
+        assert refreshed >= 8
+        return (sum(map(_went_to_sleep, tasks)) - before) / refreshed
+
+
+def test_signatures_pass_in_the_midst_of_a_hash(make_sqlite_server: ServerFactory) -> None:
+    """And without that, hashing threads sleep next to never: the figure is of it and nothing else."""
+    ordinary = _sleeps_a_signature(make_sqlite_server(**LONG_HASH))
+    defenceless = _sleeps_a_signature(
+        make_sqlite_server(binary=fault_binary(), WATCHWORD_WITHOUT="right of way", **LONG_HASH))
+    print(f"{ordinary:.2f} a signature, {defenceless:.2f} without")
+    assert ordinary > 0.4 + defenceless

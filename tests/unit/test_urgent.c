@@ -110,6 +110,32 @@ TEST(two_pieces_keep_two)
     assert_true(both);
 }
 
+static uint64_t kept_of_two_cores_ns(unsigned long_works)
+{
+    uint64_t ns = 0;
+    pthread_t thread;
+    urgent_set_cores(2);
+    for (unsigned i = 0; i < long_works; i++)
+        urgent_long_begin();
+    urgent_begin();
+    assert_int_equal(pthread_create(&thread, NULL, keep, &ns), 0);
+    pthread_join(thread, NULL);
+    urgent_end();
+    for (unsigned i = 0; i < long_works; i++)
+        urgent_long_end();
+    urgent_set_cores(0);
+    return ns;
+}
+
+TEST(nobody_sleeps_while_there_are_cores_for_all)
+{
+    uint64_t shortest = UINT64_MAX;
+    for (unsigned i = 0; i < TRIES; i++)
+        shortest = least(shortest, kept_of_two_cores_ns(1));
+    assert_true(shortest < SLEEP_MAX_NS);
+    assert_true(kept_of_two_cores_ns(2) >= SLEEP_MAX_NS);
+}
+
 /* Calls as often as it can, which is all the work it does. */
 static void *call_for_200_ms(void *out)
 {
@@ -149,6 +175,7 @@ int main(void)
         cmocka_unit_test(the_end_of_it_wakes),
         cmocka_unit_test(one_piece_of_work_keeps_one_thread),
         cmocka_unit_test(two_pieces_keep_two),
+        cmocka_unit_test(nobody_sleeps_while_there_are_cores_for_all),
         cmocka_unit_test(a_thread_is_kept_for_a_part_of_its_time_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,8 @@
 #include "keys_change.h"
 
 #define LOOK_EVERY_NS (10 * NS_PER_SECOND)
+/* A signer that has been loading for so long hangs: it takes milliseconds. */
+#define LOAD_MAX_NS (15 * NS_PER_SECOND)
 /* A signer that dies young is not started again at once: a while, and each time twice as long. */
 #define YOUNG_NS (10 * NS_PER_SECOND)
 #define WAIT_FIRST_NS (100 * NS_PER_MS)
@@ -241,6 +243,14 @@ static void came_up(struct state *s, struct keeper_message *m, size_t size)
         close(before.status); /* it ends when the last of its links is closed */
 }
 
+static void fail(struct state *s, const struct keeper_message *m)
+{
+    tell(s, m, KEEPER_MESSAGE_BARE, NULL, 0);
+    drop(s, &s->coming);
+    if (s->signer.pid == 0)
+        start_later(s);
+}
+
 /* What is loading has said how it went, or is gone without a word. */
 static void hear(struct state *s)
 {
@@ -253,13 +263,22 @@ static void hear(struct state *s)
                                                 "the process that signs ended before it was ready"};
         if (n != (ssize_t)KEEPER_MESSAGE_BARE)
             keeper_message_flaw(&m, KEEPER_REFUSED, &silent);
-        tell(s, &m, KEEPER_MESSAGE_BARE, NULL, 0);
-        drop(s, &s->coming);
-        if (s->signer.pid == 0)
-            start_later(s);
+        fail(s, &m);
     }
     if (s->again)
         start(s, false);
+}
+
+/* The next look at the directory finds it changed, and has another read it. */
+static void give_up(struct state *s)
+{
+    static const struct keys_flaw late = {"KEYS_DIR",
+                                          "the process that signs did not become ready"};
+    struct keeper_message m;
+    keeper_message_flaw(&m, KEEPER_REFUSED, &late);
+    fail(s, &m);
+    s->seen = 0;
+    s->again = false;
 }
 
 static void lost(struct state *s)
@@ -367,6 +386,8 @@ static void obey(struct state *s)
 static void on_time(struct state *s)
 {
     uint64_t now = clock_mono_ns();
+    if (s->coming.pid > 0 && now >= s->coming.started_ns + LOAD_MAX_NS)
+        give_up(s);
     if (s->start_at_ns != 0 && now >= s->start_at_ns && s->coming.pid == 0)
         start(s, false);
     if (now < s->look_at_ns)
@@ -384,6 +405,8 @@ static int until_next(const struct state *s)
     uint64_t next = s->look_at_ns;
     if (s->start_at_ns != 0 && s->start_at_ns < next)
         next = s->start_at_ns;
+    if (s->coming.pid > 0 && s->coming.started_ns + LOAD_MAX_NS < next)
+        next = s->coming.started_ns + LOAD_MAX_NS;
     return next <= now ? 0 : (int)((next - now) / NS_PER_MS + 1);
 }
 

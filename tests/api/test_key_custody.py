@@ -333,6 +333,45 @@ def test_changed_keys_are_taken_up(
     assert metric(server, "auth_signer_restarts_total") == 0
 
 
+def stop_one_that_loads(server: Server) -> int:
+    """SIGHUP, and the new signer is stopped before it is ready: tried until it is caught at that."""
+    deadline = time.monotonic() + 20 * slowness()
+    while time.monotonic() < deadline:
+        [working] = signers_of(server)
+        server.process.send_signal(signal.SIGHUP)
+        while not (new := [pid for pid in signers_of(server) if pid != working]):
+            assert time.monotonic() < deadline, "no new signer"
+        os.kill(new[0], signal.SIGSTOP)
+        time.sleep(0.2 * slowness())
+        if working in signers_of(server):
+            return new[0]
+        os.kill(new[0], signal.SIGCONT)  # too late: it works
+    raise AssertionError("it was always too late")
+
+
+def test_signer_that_hangs_while_it_loads_is_given_up(
+    make_sqlite_server: ServerFactory, tmp_path: Path
+) -> None:
+    """The old keys go on signing; keys changed meanwhile are taken up by the next one."""
+    old, new = keys.new_key(), keys.new_key()
+    folder = folder_with(tmp_path, old)
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    with server.client() as client:
+        tokens = client.new_session()
+        hung = stop_one_that_loads(server)
+        folder_with(tmp_path, new, "b.pem")
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 40
+        while kids_of(client) != {new.thumbprint}:
+            assert time.monotonic() < deadline, "the hung one is still waited for"
+            tokens = client.rotate(tokens.refresh)
+            time.sleep(0.1)
+        assert keys.read_header(client.rotate(tokens.refresh).access)["kid"] == new.thumbprint
+    [line] = server.log_lines("signer.keys_refused")
+    assert "did not become ready" in line["detail"]
+    eventually(lambda: hung not in signers_of(server), "the hung one is still there")
+
+
 def test_flawed_keys_change_nothing(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
     """The line names the file; the old key goes on signing, also with a mended directory later."""
     old = keys.new_key()

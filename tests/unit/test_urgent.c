@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -73,17 +74,22 @@ TEST(the_end_of_it_wakes)
     assert_true(shortest < SLEEP_MAX_NS);
 }
 
+static void keep_two(uint64_t ns[2])
+{
+    pthread_t threads[2];
+    for (unsigned t = 0; t < 2; t++)
+        assert_int_equal(pthread_create(&threads[t], NULL, keep, &ns[t]), 0);
+    for (unsigned t = 0; t < 2; t++)
+        pthread_join(threads[t], NULL);
+}
+
 TEST(one_piece_of_work_keeps_one_thread)
 {
     uint64_t shortest = UINT64_MAX;
     for (unsigned i = 0; i < TRIES; i++) {
-        pthread_t threads[2];
         uint64_t ns[2] = {0, 0};
         urgent_begin();
-        for (unsigned t = 0; t < 2; t++)
-            assert_int_equal(pthread_create(&threads[t], NULL, keep, &ns[t]), 0);
-        for (unsigned t = 0; t < 2; t++)
-            pthread_join(threads[t], NULL);
+        keep_two(ns);
         urgent_end();
         assert_true(ns[0] >= SLEEP_MAX_NS || ns[1] >= SLEEP_MAX_NS);
         shortest = least(shortest, least(ns[0], ns[1]));
@@ -95,14 +101,10 @@ TEST(two_pieces_keep_two)
 {
     bool both = false;
     for (unsigned i = 0; i < TRIES && !both; i++) {
-        pthread_t threads[2];
         uint64_t ns[2] = {0, 0};
         urgent_begin();
         urgent_begin();
-        for (unsigned t = 0; t < 2; t++)
-            assert_int_equal(pthread_create(&threads[t], NULL, keep, &ns[t]), 0);
-        for (unsigned t = 0; t < 2; t++)
-            pthread_join(threads[t], NULL);
+        keep_two(ns);
         urgent_end();
         urgent_end();
         both = ns[0] >= SLEEP_MAX_NS && ns[1] >= SLEEP_MAX_NS;
@@ -136,35 +138,41 @@ TEST(nobody_sleeps_while_there_are_cores_for_all)
     assert_true(kept_of_two_cores_ns(2) >= SLEEP_MAX_NS);
 }
 
-/* Calls as often as it can, which is all the work it does. */
-static void *call_for_200_ms(void *out)
+#define WORK_NS (60 * NS_PER_MS)
+#define SLEEPS_MAX 60 /* 10 ms to begin with and 20 earned, half a millisecond each at least */
+
+struct worked {
+    uint64_t kept_ns;
+    long sleeps;
+};
+
+/* Calls as often as it can, which is all the work it does. By its own clocks: however little of a
+ * core it gets, it earns the same. */
+static void *work(void *out)
 {
-    uint64_t begin = clock_mono_ns(), kept = 0, now = begin;
-    while (now - begin < 200 * NS_PER_MS) {
+    struct worked *w = out;
+    struct timespec t = {0};
+    struct rusage usage = {0};
+    while ((uint64_t)t.tv_nsec < WORK_NS && t.tv_sec == 0 && w->sleeps <= SLEEPS_MAX) {
         uint64_t ns = kept_ns();
-        kept += ns >= NS_PER_MS / 2 ? ns : 0;
-        now = clock_mono_ns();
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        getrusage(RUSAGE_THREAD, &usage);
+        w->kept_ns += usage.ru_nvcsw > w->sleeps ? ns : 0; /* it slept, and was not interrupted */
+        w->sleeps = usage.ru_nvcsw;
     }
-    *(uint64_t *)out = kept * 100 / (now - begin);
     return NULL;
 }
 
-/* Beyond what it begins with, which is 5 % of that time, it sleeps for what it has earned. */
-TEST(a_thread_is_kept_for_a_part_of_its_time_only)
+TEST(a_thread_sleeps_for_what_it_has_earned_and_no_more)
 {
-    uint64_t lowest = 100, highest = 0;
+    pthread_t thread;
+    struct worked worked = {0};
     urgent_begin();
-    for (unsigned i = 0; i < TRIES && (lowest >= 50 || highest < 15); i++) {
-        pthread_t thread;
-        uint64_t percent = 0;
-        assert_int_equal(pthread_create(&thread, NULL, call_for_200_ms, &percent), 0);
-        pthread_join(thread, NULL);
-        lowest = least(lowest, percent);
-        highest = percent > highest ? percent : highest;
-    }
+    assert_int_equal(pthread_create(&thread, NULL, work, &worked), 0);
+    pthread_join(thread, NULL);
     urgent_end();
-    assert_true(lowest < 50);
-    assert_true(highest >= 15);
+    assert_true(worked.sleeps <= SLEEPS_MAX);
+    assert_true(worked.kept_ns >= 25 * NS_PER_MS);
 }
 
 int main(void)
@@ -176,7 +184,7 @@ int main(void)
         cmocka_unit_test(one_piece_of_work_keeps_one_thread),
         cmocka_unit_test(two_pieces_keep_two),
         cmocka_unit_test(nobody_sleeps_while_there_are_cores_for_all),
-        cmocka_unit_test(a_thread_is_kept_for_a_part_of_its_time_only),
+        cmocka_unit_test(a_thread_sleeps_for_what_it_has_earned_and_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

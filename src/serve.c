@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "boot.h"
 #include "commands.h"
 #include "net/http.h"
@@ -340,6 +341,7 @@ int command_serve(int argc, char **argv)
     close_range(STDERR_FILENO + 1, ~0U, 0); /* nothing that was left open by whoever started us */
     block_signals(&signals);
     give_memory_back();
+    thread_make_prompt(); /* and all threads and processes of the service */
     if (serve_keys_start(&running.keys) != OK)
         return 1;
     return serve(&running, &signals) == OK ? 0 : 1;

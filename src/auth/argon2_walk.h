@@ -20,6 +20,7 @@
 #define WW_AUTH_ARGON2_WALK_H
 
 #include "auth/argon2_core.h"
+#include "base/thread.h"
 #include "base/urgent.h"
 
 #include <openssl/crypto.h>
@@ -31,8 +32,11 @@
 /* How many blocks ahead references are fetched where they are known beforehand. */
 #define FETCH_AHEAD 2u
 
-/* After so many blocks of each hash (15 to 50 microseconds) urgent work may pass. */
+/* After so many blocks of each hash (10 to 50 microseconds) urgent work may pass. */
 #define BLOCKS_IN_ONE_GO 64u
+
+/* And after so many (0.1 to 0.4 milliseconds) all others of the machine. */
+#define BLOCKS_IN_ONE_TURN 512u
 
 /* One segment of one hash. */
 struct segment {
@@ -101,11 +105,19 @@ INLINE void segment_begin(struct segment *s, const struct argon2_fill *f, struct
     };
 }
 
+/* Before that column is filled. */
+INLINE void let_others_pass(uint32_t column)
+{
+    if (column % BLOCKS_IN_ONE_GO != 0)
+        return;
+    urgent_let_pass();
+    if (column % BLOCKS_IN_ONE_TURN == 0)
+        thread_give_way();
+}
+
 INLINE void fill_at(struct segment *s, uint32_t column, const struct argon2_block *ref, bool keep)
 {
     uint32_t before = column == 0 ? s->lane_len - 1 : column - 1;
-    if (column % BLOCKS_IN_ONE_GO == 0)
-        urgent_let_pass();
     fill_begin(&s->lane[column], &s->lane[before], ref, keep, s->work);
 }
 
@@ -147,6 +159,7 @@ INLINE void walk_independent(struct segment *s, unsigned n, const struct argon2_
 
         if (within == 0 || index == first)
             next_addresses(&input, &addresses, s[0].work);
+        let_others_pass(column);
         for (unsigned k = 0; k < n; k++) {
             const struct argon2_block *ref = reference(&s[k], index, addresses.word[place(within)]);
             if (ahead < ARGON2_BLOCK_WORDS)
@@ -170,6 +183,7 @@ INLINE void walk_dependent(struct segment *s, unsigned n, const struct argon2_fi
         s[k].next = reference(&s[k], 0, s[k].lane[before].word[0]);
 
     for (uint32_t index = 0; index < f->segment_len; index++) {
+        let_others_pass(first + index);
         for (unsigned k = 0; k < n; k++) {
             struct argon2_block *dst = &s[k].lane[first + index];
             fill_at(&s[k], first + index, s[k].next, keep);

@@ -1,6 +1,5 @@
 #include "base/thread.h"
 
-#include <sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -9,7 +8,9 @@
 #include "base/clock.h"
 
 #define NICE_MORE 10
-#define TURN_MS 100 /* the most that the kernel takes */
+#define BACKGROUND_TURN_NS (NS_PER_MS / 5) /* longer than the prompt ones; is lost by giving way   \
+                                            */
+#define PROMPT_TURN_NS (NS_PER_MS / 10)    /* the least that the kernel takes */
 
 /* As sched_setattr(2) has it; the C library of Debian 12 does not. */
 struct attributes {
@@ -21,14 +22,27 @@ struct attributes {
     uint64_t deadline_ns, period_ns;
 };
 
+static void set(int nice, uint64_t turn_ns)
+{
+    struct attributes wanted = {
+        .size = sizeof wanted, .policy = SCHED_OTHER, .nice = nice, .runtime_ns = turn_ns};
+    (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
+}
+
+/* On Linux a thread has a nice value of its own. */
+static int own_nice(void)
+{
+    return getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+}
+
+void thread_make_prompt(void)
+{
+    set(own_nice(), PROMPT_TURN_NS);
+}
+
 void thread_make_background(void)
 {
-    id_t tid = (id_t)syscall(SYS_gettid); /* on Linux a thread has a nice value of its own */
-    int nice = getpriority(PRIO_PROCESS, tid) + NICE_MORE;
-    struct attributes wanted = {.size = sizeof wanted,
-                                .policy = SCHED_OTHER,
-                                .nice = nice,
-                                .runtime_ns = TURN_MS * NS_PER_MS};
-    (void)setpriority(PRIO_PROCESS, tid, nice);
-    (void)syscall(SYS_sched_setattr, tid, &wanted, 0);
+    int nice = own_nice() + NICE_MORE;
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+    set(nice, BACKGROUND_TURN_NS);
 }

@@ -4,10 +4,9 @@
  * A signature takes a millisecond of a core, a hash fifty or more, and hashing threads keep all
  * cores busy. Their low priority (base/thread.h) lets a signature interrupt them when it begins.
  * But it is itself interrupted, by whatever wakes on its core for a moment; by then it has had more
- * than its share of the time, and the scheduler goes on with the hash until its next tick,
- * milliseconds later. Therefore whoever computes for long looks every now and then whether
- * something urgent is under way, and sleeps until it is done: then there is nothing else on that
- * core to go on with.
+ * than its share of the time, and the scheduler goes on with the hash until that yields. Therefore
+ * whoever computes for long looks every now and then whether something urgent is under way, and
+ * sleeps until it is done: then there is nothing else on that core to go on with.
  *
  * Nobody sleeps while there are cores for all, nor more threads than there are urgent pieces of
  * work, and none for more than a third of the time that it had a core: who asks for nothing but

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <openssl/evp.h>
 
@@ -363,6 +364,33 @@ TEST(urgent_work_passes_in_the_midst_of_a_hash)
     }
 }
 
+/* In place of the library's: what hashes give way by. */
+static unsigned yields;
+
+int sched_yield(void)
+{
+    yields++;
+    return 0;
+}
+
+/* Every 512 blocks of each hash, for as many hashes as are side by side. */
+TEST(a_hash_gives_way_in_its_midst)
+{
+    uint8_t one[TAG], two[TAG];
+    struct argon2_job a = job(ARENA_KIB, 3, 1, "password", one);
+    struct argon2_job b = job(ARENA_KIB, 3, 1, "password", two);
+
+    for (size_t at = 0; next_backend(&at); at++) {
+        unsigned expected = EVERY[at] == ARGON2_LIBARGON2 ? 0 : 3 * ARENA_KIB / 512 - 1;
+        yields = 0;
+        assert_ok(argon2id_hash(arena, &a));
+        assert_int_equal(yields, expected); /* the first block of all is not filled here */
+        yields = 0;
+        assert_ok(argon2id_hash_pair(arena, &a, &b));
+        assert_int_equal(yields, expected);
+    }
+}
+
 static void blake2b(const void *in, size_t len, uint8_t *out, size_t out_len)
 {
     struct blake2b s;
@@ -441,6 +469,7 @@ int main(void)
         cmocka_unit_test(the_last_blocks_are_gone_at_once_and_the_rest_when_wiped),
         cmocka_unit_test(threads_hash_side_by_side),
         cmocka_unit_test(urgent_work_passes_in_the_midst_of_a_hash),
+        cmocka_unit_test(a_hash_gives_way_in_its_midst),
         cmocka_unit_test(blake2b_known_answers),
         cmocka_unit_test(blake2b_agrees_with_openssl_however_the_input_comes),
     };

@@ -8,9 +8,9 @@
 #include "base/clock.h"
 
 #define NICE_MORE 10
-#define BACKGROUND_TURN_NS (NS_PER_MS / 5) /* longer than the prompt ones; is lost by giving way   \
-                                            */
-#define PROMPT_TURN_NS (NS_PER_MS / 10)    /* the least that the kernel takes */
+/* The least that the kernel takes, and what is longer: its rest is lost by giving way. */
+#define PROMPT_TURN_NS (NS_PER_MS / 10)
+#define BACKGROUND_TURN_NS (NS_PER_MS / 5)
 
 /* As sched_setattr(2) has it; the C library of Debian 12 does not. */
 struct attributes {

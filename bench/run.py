@@ -120,11 +120,22 @@ class Bench:
 
     # ---- the limits ----
 
-    def bare_hashes(self):
+    def bare_hashes(self, nice=0):
         """The rate of the service's own Argon2 code with nothing around it, on all cores."""
-        command = [self.hash_program, "--bare", "--memory-kib", str(ARGON["memory_kib"]), "--iterations",
+        command = ["nice", "-n", str(nice), self.hash_program, "--bare", "--memory-kib", str(ARGON["memory_kib"]), "--iterations",
                    str(ARGON["iterations"]), "--threads", str(CORES), "--seconds", str(self.options.seconds), "--json"]
         return float(json.loads(servers.run(command))["hashes_per_second"])
+
+    def bare_hashes_beside_refusals(self, rate):
+        """The same while so many logins a second are refused by nginx: what it takes to be asked at all."""
+        os.mkdir(self.path("refusing"))
+        with servers.Nginx(self.path("refusing"), JWKS, b"{}") as nginx, \
+                concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self.flood, nginx, rate, self.options.seconds + 2)
+            time.sleep(2.5)  # the warm-up of the flood
+            hashes = self.bare_hashes(nice=10)  # as the service's
+            asked.result()
+        return hashes
 
     def single_hash_ms(self):
         """One hash, alone on one core while the others rest."""
@@ -217,7 +228,8 @@ class Bench:
         self.add("overload", f"logins, {OVERLOAD} times as many", "/s", "bare Argon2id",
                  self.alternate(self.bare_hashes, accepted))
         self.facts["overload"] = {"offered_per_second": rate, "status": runs[-1]["status"],
-                                  "refused_latency_ms": middle(r["latency_not_ok_ms"] for r in runs)}
+                                  "refused_latency_ms": middle(r["latency_not_ok_ms"] for r in runs),
+                                  "bare_beside_refusals": self.bare_hashes_beside_refusals(rate)}
 
     def measure_refresh(self, service, name, label):
         say("refresh on " + label)
@@ -383,6 +395,8 @@ def facts_as_lines(facts):
         refused = facts["overload"]["refused_latency_ms"]
         lines.append((f"a login refused at {OVERLOAD} times capacity, p50 / p99",
                       f"{refused['p50']:.3g} / {refused['p99']:.3g} ms"))
+        lines.append(("bare Argon2id while nginx refuses as many logins",
+                      f"{number(facts['overload']['bare_beside_refusals'])} /s"))
     if "client_realtime" in facts:
         lines.append(("clients of a fixed rate ran at real-time priority", "yes" if facts["client_realtime"] else "no"))
     if "fsyncs_per_second" in facts:

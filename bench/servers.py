@@ -222,13 +222,13 @@ http {{
     default_type application/json;
     client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
     uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
-    server {{ listen 127.0.0.1:{port}; root {dir}/www; }}
+    server {{ listen 127.0.0.1:{port}; root {dir}/www; location = /api/auth/login {{ return 503; }} }}
 }}
 """
 
 
 class Nginx:
-    """Serves `content` at `path` from a file."""
+    """Serves `content` at `path` from a file, and refuses logins."""
 
     def __init__(self, directory, path, content):
         self.directory, self.path, self.content = directory, path, content

@@ -1,5 +1,6 @@
 #include "base/thread.h"
 
+#include <linux/sched.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -22,10 +23,14 @@ struct attributes {
     uint64_t deadline_ns, period_ns;
 };
 
-static void set(int nice, uint64_t turn_ns)
+/* The kernel refuses a turn to a policy that has none, real-time ones. */
+static void set(uint64_t flags, int nice, uint64_t turn_ns)
 {
-    struct attributes wanted = {
-        .size = sizeof wanted, .policy = SCHED_OTHER, .nice = nice, .runtime_ns = turn_ns};
+    struct attributes wanted = {.size = sizeof wanted,
+                                .policy = SCHED_OTHER,
+                                .flags = flags,
+                                .nice = nice,
+                                .runtime_ns = turn_ns};
     (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
 }
 
@@ -37,12 +42,12 @@ static int own_nice(void)
 
 void thread_make_prompt(void)
 {
-    set(own_nice(), PROMPT_TURN_NS);
+    set(SCHED_FLAG_KEEP_POLICY, own_nice(), PROMPT_TURN_NS);
 }
 
 void thread_make_background(void)
 {
     int nice = own_nice() + NICE_MORE;
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
-    set(nice, BACKGROUND_TURN_NS);
+    set(0, nice, BACKGROUND_TURN_NS);
 }

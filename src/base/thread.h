@@ -11,7 +11,8 @@
  * stays as it was; nothing depends on it but latency. */
 
 /* For a service that many wait for: the calling thread, and the threads and processes it starts
- * from here on, take the shortest turns there are, of 0.1 ms. */
+ * from here on, take the shortest turns there are, of 0.1 ms. A policy that an operator has chosen
+ * stays. */
 void thread_make_prompt(void);
 
 /* For work that takes long or that nobody waits for: the calling thread, and those it starts from

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,6 +76,21 @@ def test_keeper_and_signers_have_short_turns(server: Server) -> None:
     others = [keeper_of(server), *signers_of(server)]
     assert len(others) >= 2
     assert {_turn(Path(f"/proc/{pid}")) for pid in others} == {PROMPT_TURN_NS}
+
+
+@pytest.fixture
+def as_batch() -> Iterator[None]:
+    """Whatever is started is under another scheduling policy, as a unit file may ask for."""
+    before = os.sched_getscheduler(0)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    yield
+    os.sched_setscheduler(0, before, os.sched_param(0))
+
+
+@pytest.mark.usefixtures("as_batch")
+def test_the_policy_that_an_operator_chose_stays(server: Server) -> None:
+    _wait_for(server, lambda task: os.sched_getscheduler(int(task.name)),
+              {name: os.SCHED_BATCH for name in PROMPT} | {name: os.SCHED_OTHER for name in BACKGROUND})
 
 
 # ---- a signature in the midst of a hash ----

@@ -365,7 +365,7 @@ TEST(urgent_work_passes_in_the_midst_of_a_hash)
 }
 
 /* In place of the library's: what hashes give way by. */
-static unsigned yields;
+static _Thread_local unsigned yields;
 
 int sched_yield(void)
 {

@@ -126,9 +126,10 @@ def _sleeps_a_signature(server: Server) -> float:
 
 
 def test_signatures_pass_in_the_midst_of_a_hash(make_sqlite_server: ServerFactory) -> None:
-    """And without that, hashing threads sleep next to never: the figure is of it and nothing else."""
+    """And without that, hashing threads sleep next to never: the figure is of it and nothing else.
+    Beside busy processes they do so less often, because signatures find them off their core."""
     ordinary = _sleeps_a_signature(make_sqlite_server(**LONG_HASH))
     defenceless = _sleeps_a_signature(
         make_sqlite_server(binary=fault_binary(), WATCHWORD_WITHOUT="right of way", **LONG_HASH))
     print(f"{ordinary:.2f} a signature, {defenceless:.2f} without")
-    assert ordinary > 0.4 + defenceless
+    assert ordinary > 0.05 + 2 * defenceless

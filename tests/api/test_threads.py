@@ -66,13 +66,9 @@ def _kernel_has_turns() -> bool:
 
 @pytest.mark.skipif(not _kernel_has_turns(), reason="Linux 6.12 and CONFIG_SCHED_DEBUG")
 def test_prompt_threads_have_the_shorter_turns(server: Server) -> None:
-    """All of them, whether they start before the sandbox or in it: so they may interrupt the others."""
+    """All of them, whether they start before the sandbox or in it, and the keeper and the signer."""
     _wait_for(server, _turn, {name: BACKGROUND_TURN_NS for name in BACKGROUND}
               | {name: PROMPT_TURN_NS for name in PROMPT})
-
-
-@pytest.mark.skipif(not _kernel_has_turns(), reason="Linux 6.12 and CONFIG_SCHED_DEBUG")
-def test_keeper_and_signers_have_short_turns(server: Server) -> None:
     others = [keeper_of(server), *signers_of(server)]
     assert len(others) >= 2
     assert {_turn(Path(f"/proc/{pid}")) for pid in others} == {PROMPT_TURN_NS}

@@ -1,6 +1,7 @@
 #include "confine.h"
 
 #include <linux/sched.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/macros.h"
 #include "base/seccomp.h"
@@ -102,6 +104,14 @@ enum err confine_signer_files(enum confine_mode mode)
 
 /* ---- seccomp ---- */
 
+/* tgkill names the process, and knows no 0 for the one that calls. */
+static struct seccomp_rule own_rule(struct seccomp_rule rule)
+{
+    if (rule.call == SYS_tgkill)
+        rule.value = (uint32_t)getpid();
+    return rule;
+}
+
 /* confine_is_loose says why. */
 static enum err install(enum confine_mode mode, const struct seccomp_rule *allowed, size_t count,
                         enum seccomp_verdict otherwise)
@@ -114,7 +124,7 @@ static enum err install(enum confine_mode mode, const struct seccomp_rule *allow
         if (!SANITIZED || DEADLY[i] != SYS_ptrace)
             rules[n++] = (struct seccomp_rule){.call = DEADLY[i], .verdict = SECCOMP_KILL};
     for (size_t i = 0; i < count && !SANITIZED; i++)
-        rules[n++] = allowed[i];
+        rules[n++] = own_rule(allowed[i]);
     return enough(mode, seccomp_install(rules, n, SANITIZED ? SECCOMP_ALLOW : otherwise, true));
 }
 

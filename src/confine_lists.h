@@ -112,7 +112,13 @@ static const uint32_t DEADLY[] = {
         .call = SYS_##name, .verdict = SECCOMP_REFUSE, .argument = (arg), .mask = (bits),          \
         .value = (equal)                                                                           \
     }
+#define NOT_UNLESS(name, arg, bits, equal)                                                         \
+    {                                                                                              \
+        .call = SYS_##name, .verdict = SECCOMP_REFUSE, .argument = (arg), .mask = (bits),          \
+        .value = (equal), .differs = true                                                          \
+    }
 #define EXACTLY UINT32_MAX
+#define CALLER 0 /* as a process or thread id: whoever calls */
 
 /* Memory that is not code: what can be written is never executed. */
 #define MEMORY_CALLS                                                                               \
@@ -195,7 +201,7 @@ static const struct seccomp_rule KEEPER_CALLS[] = {
     ALWAYS(rt_sigaction),
     ALWAYS(sigaltstack),
     ALWAYS(sched_getaffinity),
-    ALWAYS(prlimit64),
+    ONLY_IF(prlimit64, 0, EXACTLY, CALLER),
     ALWAYS(prctl),
     ALWAYS(seccomp),
     ALWAYS(landlock_create_ruleset),
@@ -210,7 +216,8 @@ static const struct seccomp_rule KEEPER_CALLS[] = {
     ALWAYS(sendmsg),
 };
 
-#define SOCKET_KIND 0xf /* the rest are flags */
+#define SOCKET_KIND 0xf                            /* the rest are flags */
+#define STREAM_OR_DGRAM (SOCK_STREAM | SOCK_DGRAM) /* both together: SOCK_RAW */
 
 /* ---- the process that faces the network ---- */
 static const struct seccomp_rule NETWORK_CALLS[] = {
@@ -236,6 +243,10 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ONLY_IF(socket, 0, EXACTLY, AF_UNIX),
     ONLY_IF(socket, 0, EXACTLY, AF_NETLINK),
     NOT_IF(socket, 1, SOCKET_KIND, SOCK_RAW),
+    NOT_UNLESS(socket, 1, SOCKET_KIND & ~(uint32_t)STREAM_OR_DGRAM, 0),
+    /* Landlock looks at the ports of TCP alone: not at those of MPTCP, SCTP and others that reach
+     * the same places, nor at connections made by sending. */
+    NOT_UNLESS(socket, 2, ~(uint32_t)(IPPROTO_TCP | IPPROTO_UDP), 0),
     ONLY_IF(socket, 0, EXACTLY, AF_INET),
     ONLY_IF(socket, 0, EXACTLY, AF_INET6),
     ALWAYS(bind), /* of netlink; no listen */
@@ -245,8 +256,11 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ALWAYS(recvfrom),
     ALWAYS(recvmsg),
     ALWAYS(recvmmsg),
+    NOT_IF(sendto, 3, MSG_FASTOPEN, MSG_FASTOPEN),
     ALWAYS(sendto),
+    NOT_IF(sendmsg, 2, MSG_FASTOPEN, MSG_FASTOPEN),
     ALWAYS(sendmsg),
+    NOT_IF(sendmmsg, 3, MSG_FASTOPEN, MSG_FASTOPEN),
     ALWAYS(sendmmsg),
     ALWAYS(sendfile),
     ALWAYS(shutdown),
@@ -288,16 +302,14 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ABSENT(clone3), /* its flags cannot be seen from here */
     ALWAYS(set_robust_list),
     ALWAYS(rseq),
-    ALWAYS(tgkill),
+    ONLY_IF(tgkill, 0, EXACTLY, CALLER), /* see own_rule */
     ALWAYS(wait4),
-    ALWAYS(setpriority),
+    ONLY_IF(setpriority, 1, EXACTLY, CALLER),
     ALWAYS(getpriority),
     ALWAYS(sched_getaffinity),
-    ALWAYS(sched_setaffinity),
     ALWAYS(sched_getparam),
     ALWAYS(sched_getscheduler),
-    ALWAYS(sched_setscheduler),
-    ALWAYS(sched_setattr),
+    ONLY_IF(sched_setattr, 0, EXACTLY, CALLER),
     ALWAYS(membarrier),
     ONLY_IF(prctl, 0, EXACTLY, PR_SET_NAME),
     /* what it is told about itself and the machine */
@@ -309,7 +321,7 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ALWAYS(uname),
     ALWAYS(sysinfo),
     ALWAYS(getrusage),
-    ALWAYS(prlimit64),
+    ONLY_IF(prlimit64, 0, EXACTLY, CALLER),
     ALWAYS(getcpu),
     ALWAYS(clock_getres),
     ALWAYS(gettimeofday),

@@ -65,7 +65,8 @@ static void put_rule(struct program *p, const struct seccomp_rule *rule)
     /* The low half: both architectures are little-endian. */
     load(p, offsetof(struct seccomp_data, args) + rule->argument * sizeof(uint64_t));
     put(p, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, rule->mask));
-    unless_equal(p, rule->value, 1);
+    put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, rule->value, rule->differs,
+                                        !rule->differs));
     decide(p, rule->verdict);
     load(p, offsetof(struct seccomp_data, nr));
 }

@@ -24,8 +24,10 @@ enum seccomp_verdict {
 struct seccomp_rule {
     uint32_t call; /* SYS_... */
     enum seccomp_verdict verdict;
-    /* mask 0: always. Otherwise: the low half of that argument, masked, equals value. */
+    /* mask 0: always. Otherwise: the low half of that argument, masked, equals value, or with
+     * differs: does not. */
     uint32_t argument, mask, value;
+    bool differs;
 };
 
 #define SECCOMP_RULES_MAX 256

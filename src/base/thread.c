@@ -34,10 +34,10 @@ static void set(uint64_t flags, int nice, uint64_t turn_ns)
     (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
 }
 
-/* On Linux a thread has a nice value of its own. */
+/* On Linux a thread has a nice value of its own, and 0 is the one that calls. */
 static int own_nice(void)
 {
-    return getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+    return getpriority(PRIO_PROCESS, 0);
 }
 
 void thread_make_prompt(void)
@@ -48,6 +48,6 @@ void thread_make_prompt(void)
 void thread_make_background(void)
 {
     int nice = own_nice() + NICE_MORE;
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+    (void)setpriority(PRIO_PROCESS, 0, nice);
     set(0, nice, BACKGROUND_TURN_NS);
 }

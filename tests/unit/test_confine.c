@@ -15,12 +15,14 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/process.h"
 #include "base/seccomp.h"
 #include "confine.h"
 
@@ -107,6 +109,63 @@ static int connect_elsewhere(void)
     return connect_to(other_port);
 }
 
+/* MPTCP falls back to TCP where the other end does not speak it. */
+static int connect_elsewhere_by_many_paths(void)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)other_port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+    if (fd < 0)
+        return errno;
+    return failed(connect(fd, (const struct sockaddr *)&to, sizeof to));
+}
+
+/* TCP Fast Open: the first piece of data connects. */
+static int connect_elsewhere_by(const char *call)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)other_port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char byte = 'x';
+    struct iovec piece = {&byte, 1};
+    struct mmsghdr one = {
+        .msg_hdr = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &piece, .msg_iovlen = 1}};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0)
+        return errno;
+    if (strcmp(call, "sendmsg") == 0)
+        return failed(sendmsg(fd, &one.msg_hdr, MSG_FASTOPEN));
+    if (strcmp(call, "sendmmsg") == 0)
+        return failed(sendmmsg(fd, &one, 1, MSG_FASTOPEN));
+    return failed(sendto(fd, &byte, 1, MSG_FASTOPEN, (const struct sockaddr *)&to, sizeof to));
+}
+
+static int connect_elsewhere_by_sendto(void)
+{
+    return connect_elsewhere_by("sendto");
+}
+
+static int connect_elsewhere_by_sendmsg(void)
+{
+    return connect_elsewhere_by("sendmsg");
+}
+
+static int connect_elsewhere_by_sendmmsg(void)
+{
+    return connect_elsewhere_by("sendmmsg");
+}
+
+static int look_up_a_name(void)
+{
+    return failed(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_IP));
+}
+
+static int open_a_socket_of_another_kind(void)
+{
+    return failed(socket(AF_INET, SOCK_SEQPACKET, 0));
+}
+
 static int connect_to_database(void)
 {
     return connect_to(allowed_port);
@@ -147,6 +206,40 @@ static int start_a_process(void)
 static int signal_its_parent(void)
 {
     return failed(kill(getppid(), 0));
+}
+
+/* With no signal, as kill(2) above: only whether it may. */
+static int signal_a_thread_of_its_parent(void)
+{
+    return failed(syscall(SYS_tgkill, getppid(), getppid(), 0));
+}
+
+static int signal_itself(void)
+{
+    return failed(syscall(SYS_tgkill, getpid(), gettid(), 0));
+}
+
+static int limit_its_parent(void)
+{
+    struct rlimit old;
+    return failed(prlimit(getppid(), RLIMIT_CPU, NULL, &old));
+}
+
+static int see_its_own_limit(void)
+{
+    struct rlimit old;
+    return failed(getrlimit(RLIMIT_NOFILE, &old));
+}
+
+static int slow_its_parent_down(void)
+{
+    return failed(setpriority(PRIO_PROCESS, (id_t)getppid(), 0));
+}
+
+static int look_at_itself(void)
+{
+    struct process_usage usage;
+    return process_read(&usage) == OK && usage.open_fds > 0 ? 0 : EACCES;
 }
 
 static int make_code(void)
@@ -228,12 +321,25 @@ static const struct attempt ATTEMPTS[] = {
     {"use its own directory", use_own_file, true, WORKS, WORKS, KILLED},
     {"connect to its database", connect_to_database, true, WORKS, REFUSED, KILLED},
     {"connect elsewhere", connect_elsewhere, true, REFUSED, REFUSED, KILLED},
+    {"connect by many paths", connect_elsewhere_by_many_paths, false, REFUSED, REFUSED, KILLED},
+    {"connect by sendto", connect_elsewhere_by_sendto, true, REFUSED, REFUSED, KILLED},
+    {"connect by sendmsg", connect_elsewhere_by_sendmsg, true, REFUSED, REFUSED, KILLED},
+    {"connect by sendmmsg", connect_elsewhere_by_sendmmsg, true, REFUSED, REFUSED, KILLED},
+    {"look up a name", look_up_a_name, true, WORKS, REFUSED, KILLED},
+    {"open another kind of socket", open_a_socket_of_another_kind, false, REFUSED, REFUSED, KILLED},
     {"listen", listen_for_others, true, REFUSED, REFUSED, KILLED},
     {"take an address", take_an_address, true, REFUSED, REFUSED, KILLED},
     {"open a packet socket", open_packet_socket, false, REFUSED, REFUSED, KILLED},
     {"open a raw socket", open_raw_socket, false, REFUSED, REFUSED, KILLED},
     {"start a process", start_a_process, true, REFUSED, WORKS, KILLED},
     {"signal its parent", signal_its_parent, true, REFUSED, REFUSED, KILLED},
+    {"signal a thread of its parent", signal_a_thread_of_its_parent, true, REFUSED, REFUSED,
+     KILLED},
+    {"signal itself", signal_itself, true, WORKS, REFUSED, KILLED},
+    {"limit its parent", limit_its_parent, true, REFUSED, REFUSED, KILLED},
+    {"see its own limit", see_its_own_limit, true, WORKS, WORKS, KILLED},
+    {"slow its parent down", slow_its_parent_down, true, REFUSED, REFUSED, KILLED},
+    {"look at itself", look_at_itself, true, WORKS, REFUSED, KILLED},
     {"make code", make_code, true, REFUSED, REFUSED, REFUSED},
     {"mount something", mount_something, false, KILLED, KILLED, KILLED},
     {"leave its namespaces", leave_its_namespaces, false, KILLED, KILLED, KILLED},
@@ -254,6 +360,8 @@ static void become(enum who who)
         return;
     confine_basics();
     if (who == NETWORK) {
+        struct process_usage usage;
+        (void)!process_read(&usage); /* opens what it will go on reading */
         confine_network_begin(&l);
         landlock_allow_path(&l, own_dir, LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CHANGE);
         landlock_allow_connect(&l, allowed_port);

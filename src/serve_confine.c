@@ -12,7 +12,7 @@
 
 struct allowing {
     struct landlock landlock;
-    const char *keys_dir; /* NULL: no keys in a directory */
+    const char *keys; /* the directory or the file they are in; NULL: neither */
 };
 
 static void allow_path(void *arg, const char *path, bool write)
@@ -23,12 +23,12 @@ static void allow_path(void *arg, const char *path, bool write)
 
 /* What holds below a directory holds for all of it: a database beside the keys gets its files
  * alone. */
-static bool is_above(const char *dir, const char *keys_dir)
+static bool is_above(const char *dir, const char *keys)
 {
     char outer[PATH_MAX], inner[PATH_MAX];
-    if (keys_dir == NULL)
+    if (keys == NULL)
         return false;
-    if (realpath(dir, outer) == NULL || realpath(keys_dir, inner) == NULL)
+    if (realpath(dir, outer) == NULL || realpath(keys, inner) == NULL)
         return true;
     size_t len = strlen(outer);
     return strncmp(outer, inner, len) == 0 && (len == 1 || inner[len] == '/' || inner[len] == '\0');
@@ -37,7 +37,7 @@ static bool is_above(const char *dir, const char *keys_dir)
 static void allow_directory(void *arg, const char *path)
 {
     struct allowing *a = arg;
-    if (!is_above(path, a->keys_dir))
+    if (!is_above(path, a->keys))
         landlock_allow_path(&a->landlock, path, LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CHANGE);
 }
 
@@ -70,7 +70,8 @@ static enum err refuse(const char *what)
 enum err serve_confine_files(const struct config *config, const struct store *store,
                              struct confine_gaps *gaps)
 {
-    struct allowing allowing = {.keys_dir = config->jwt_key_given ? NULL : config->keys_dir};
+    struct allowing allowing = {.keys = config->jwt_key_given ? config->jwt_key_file
+                                                              : config->keys_dir};
     const struct store_needs needs = {&allowing, allow_path, allow_directory, allow_port};
     struct process_usage usage;
     (void)!process_read(&usage); /* opens what it will go on reading */

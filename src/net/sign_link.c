@@ -30,9 +30,12 @@ void sign_link_close(struct sign_link *link)
     link->fd = -1;
 }
 
+/* Without a peer there is no signer. Whatever else fails (time is up, memory is short), it may well
+ * live. */
 static enum err socket_error(void)
 {
-    return errno == EAGAIN || errno == EWOULDBLOCK ? ERR_BUSY : ERR_UNAVAILABLE;
+    bool gone = errno == EPIPE || errno == ECONNRESET || errno == ECONNREFUSED || errno == ENOTCONN;
+    return gone ? ERR_UNAVAILABLE : ERR_BUSY;
 }
 
 static enum err send_pieces(int fd, struct iovec *pieces, size_t count)

@@ -71,14 +71,14 @@ static enum err ask_present(const struct sign_thread *thread, const struct issue
     struct service *service = thread->service;
     struct signing *signing = service_hold_signing(service);
     enum err e = ask(thread, signing, issues, asks, n);
-    if (e == ERR_BUSY)
-        service->config.signer_stuck(service->config.signer_arg, signing_generation(signing));
     if (e == ERR_UNAVAILABLE) {
         signing_release(signing);
         signing = service_hold_signing(service);
         if (signing_usable(signing))
             e = ask(thread, signing, issues, asks, n);
     }
+    if (e == ERR_BUSY) /* it lives, so that nobody but us can know */
+        service->config.signer_stuck(service->config.signer_arg, signing_generation(signing));
     signing_release(signing);
     return e;
 }

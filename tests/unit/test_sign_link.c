@@ -1,6 +1,7 @@
 /* The two ends of the way to the signer, each in the hands of the test. */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,6 +157,19 @@ TEST(nobody_at_the_other_end_is_not_waited_for)
     sign_link_close(&e.link);
 }
 
+/* Any failure but the end of the peer: the signer may well live, and has to be replaced. */
+TEST(a_failure_on_this_side_does_not_say_that_the_other_is_gone)
+{
+    struct ends e;
+    struct sign_ask ask = {.input = "x", .len = 1};
+    open_ends(&e);
+    int file = open("/dev/null", O_RDWR | O_CLOEXEC); /* no socket: sendmsg fails */
+    assert_true(file >= 0 && dup2(file, e.link.fd) == e.link.fd);
+    assert_err(sign_link_ask(&e.link, &ask, 1), ERR_BUSY);
+    close(file);
+    close_ends(&e);
+}
+
 TEST(a_request_must_be_its_inputs_and_nothing_else)
 {
     enum { HEAD = offsetof(struct sign_request, inputs) };
@@ -185,6 +199,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_does_not_fit_is_none),
         cmocka_unit_test(a_late_answer_goes_to_nobody),
         cmocka_unit_test(nobody_at_the_other_end_is_not_waited_for),
+        cmocka_unit_test(a_failure_on_this_side_does_not_say_that_the_other_is_gone),
         cmocka_unit_test(a_request_must_be_its_inputs_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from harness import keys
@@ -124,17 +125,22 @@ def test_private_key_of_a_directory_is_in_the_signer_alone(
     assert found_in(memory(server.process.pid), needles) == []
 
 
-def test_key_from_a_file_is_opened_by_the_signer(
-    make_sqlite_server: ServerFactory, tmp_path: Path
-) -> None:
+def test_key_from_a_file_is_read_once(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+    """Whatever is written to the file meanwhile, the next signer has the key that is published."""
     path = tmp_path / "key.pem"
     path.write_text(keys.signing_key().pem)
     server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, JWT_PRIVATE_KEY_PEM_FILE=str(path))
-    path.unlink()  # what has been opened once is enough for every later signer
-    os.kill(signer_of(server), signal.SIGKILL)
-    server.wait_log("signer.started")
-    with server.client() as client:
-        work_a_little(client)
+    jwks = httpx.get(server.url + "/.well-known/jwks.json").json()
+    for times, content in enumerate((keys.other_key().pem, "half a k", None), 1):
+        if content is None:
+            path.unlink()
+        else:
+            path.write_text(content)
+        os.kill(signer_of(server), signal.SIGKILL)
+        server.wait_log("signer.started", times)
+        with server.client() as client:
+            work_a_little(client)
+        assert httpx.get(server.url + "/.well-known/jwks.json").json() == jwks
 
 
 def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ static bool ends_with(const char *name, const char *end)
     return len > n && strcmp(name + len - n, end) == 0;
 }
 
+/* What nothing refers to any more. Nobody is served by an error here: a change is made or not
+ * before it comes to this, and the next change tries again. */
+static void destroy_former(const char *path)
+{
+    enum err e = file_destroy(path);
+    if (e != OK && e != ERR_NOT_FOUND)
+        log_note(LOG_ERROR, "auth.key_leftover",
+                 "a file of a former key could not be overwritten or removed", path);
+}
+
 /* Whoever was killed left what nothing refers to: what was being written, what was being destroyed.
  * We hold the lock, so nobody is at it. */
 static void clear_leftovers(const char *dir)
@@ -77,32 +87,24 @@ static void clear_leftovers(const char *dir)
             !ends_with(entry->d_name, FILE_GONE_SUFFIX))
             continue;
         snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        if (file_destroy(path) != OK)
-            log_note(LOG_ERROR, "auth.key_leftover", "a file of a former key cannot be removed",
-                     path);
+        destroy_former(path);
     }
     closedir(d);
 }
 
-static enum err destroy(const char *dir, const char *name, struct keys_flaw *flaw)
+/* The private halves of keys that were published, and do not sign any more or never will. */
+static void destroy_spent(const struct keys_change *change)
 {
     char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    enum err e = file_destroy(path);
-    return e == OK || e == ERR_NOT_FOUND ? OK : change_flaw(flaw, dir, name, e);
-}
-
-/* The private halves of keys that were published, and do not sign any more or never will. */
-static enum err destroy_spent(const struct keys_change *change, struct keys_flaw *flaw)
-{
     for (unsigned i = 0; i < change->before.file_count; i++) {
         const struct keys_file *file = &change->before.files[i];
         const struct key_entry *key = key_set_find((struct key_set *)&change->set, file->key.kid);
         bool signs = key != NULL && (key->state == KEY_ACTIVE || key->state == KEY_NEXT);
-        if ((file->listed || key != NULL) && !signs)
-            TRY(destroy(change->dir, file->name, flaw));
+        if ((!file->listed && key == NULL) || signs)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", change->dir, file->name);
+        destroy_former(path);
     }
-    return OK;
 }
 
 /* ---- a change ---- */
@@ -133,7 +135,7 @@ enum err keys_change_begin(const char *dir, const char *lone_kid, struct keys_ch
     clear_leftovers(dir);
     TRY(keys_listing_open(dir, lone_kid, &change.before, flaw));
     TRY(copy_set(&change.before.set, &change.set));
-    TRY(destroy_spent(&change, flaw));
+    destroy_spent(&change);
     *out = change;
     change = (struct keys_change){.lock = -1};
     return OK;
@@ -174,7 +176,8 @@ enum err keys_change_commit(struct keys_change *change, struct keys_flaw *flaw)
     FAILPOINT("keys.commit");
     TRY(write_index(change->dir, &change->set, flaw));
     FAILPOINT("keys.committed");
-    return destroy_spent(change, flaw);
+    destroy_spent(change);
+    return OK;
 }
 
 /* Two keys without an index would be one too many, so the index comes before the second. */
@@ -249,8 +252,13 @@ enum err keys_change_take(const struct keys_change *change, const char *kid, str
 
 enum err keys_change_discard(struct keys_change *change, const char *kid, struct keys_flaw *flaw)
 {
+    char path[PATH_MAX];
     const struct keys_file *file = find_spare(change, kid);
-    return file != NULL ? destroy(change->dir, file->name, flaw) : ERR_NOT_FOUND;
+    if (file == NULL)
+        return ERR_NOT_FOUND;
+    snprintf(path, sizeof path, "%s/%s", change->dir, file->name);
+    enum err e = file_destroy(path);
+    return e == OK || e == ERR_NOT_FOUND ? OK : change_flaw(flaw, change->dir, file->name, e);
 }
 
 /* ---- the regular look ---- */
@@ -269,13 +277,13 @@ static enum err publish_new(struct keys_change *change, int64_t now, char *kid,
     return e;
 }
 
-static enum err do_due(struct keys_change *change, const struct key_policy *policy, int64_t now,
-                       enum key_due what, char *kid, struct keys_flaw *flaw)
+static enum err do_due(struct keys_change *change, int64_t now, enum key_due what, char *kid,
+                       struct keys_flaw *flaw)
 {
     struct key_refusal why = {0};
     switch (what) {
     case KEY_DUE_RETIRE:
-        return key_retire(&change->set, kid, policy, now, false, &why);
+        return key_retire(&change->set, kid, now, false, &why);
     case KEY_DUE_ACTIVATE:
         return key_activate(&change->set, kid, now, false, &why);
     default:
@@ -283,24 +291,24 @@ static enum err do_due(struct keys_change *change, const struct key_policy *poli
     }
 }
 
-static enum err do_all(struct keys_change *change, const struct key_policy *policy, int64_t now,
+static enum err do_all(struct keys_change *change, int64_t rotate_s, int64_t now,
                        struct keys_tended *done, struct keys_flaw *flaw)
 {
     while (done->count < ARRAY_LEN(done->steps)) {
         const char *kid = NULL;
-        enum key_due what = key_due(&change->set, policy, now, &kid);
+        enum key_due what = key_due(&change->set, rotate_s, now, &kid);
         if (what == KEY_DUE_NOTHING)
             break;
         char *of = done->steps[done->count].kid;
         if (kid != NULL)
             text_copy(of, KID_MAX + 1, kid, strlen(kid));
         done->steps[done->count++].what = what;
-        TRY(do_due(change, policy, now, what, of, flaw));
+        TRY(do_due(change, now, what, of, flaw));
     }
     return done->count > 0 ? keys_change_commit(change, flaw) : OK;
 }
 
-bool keys_dir_may_be_due(const char *dir, const struct key_policy *policy, int64_t now)
+bool keys_dir_may_be_due(const char *dir, int64_t rotate_s, int64_t now)
 {
     char path[PATH_MAX];
     const char *kid = NULL, *why = NULL;
@@ -309,31 +317,31 @@ bool keys_dir_may_be_due(const char *dir, const struct key_policy *policy, int64
     snprintf(path, sizeof path, "%s/" KEYS_INDEX_NAME, dir);
     enum err e = file_read_private(path, KEYS_INDEX_MAX, &text);
     if (e == ERR_NOT_FOUND)
-        return policy->rotate_s > 0;
+        return rotate_s > 0;
     return e == OK && keys_index_parse(&text, &set, &why) == OK &&
-           key_due(&set, policy, now, &kid) != KEY_DUE_NOTHING;
+           key_due(&set, rotate_s, now, &kid) != KEY_DUE_NOTHING;
 }
 
-static enum err is_due(const char *dir, const char *lone_kid, const struct key_policy *policy,
-                       int64_t now, bool *out, struct keys_flaw *flaw)
+static enum err is_due(const char *dir, const char *lone_kid, int64_t rotate_s, int64_t now,
+                       bool *out, struct keys_flaw *flaw)
 {
     struct key_set set CLEANUP(key_set_close) = {0};
     const char *kid = NULL;
     TRY(keys_dir_read(dir, lone_kid, &set, flaw));
-    *out = key_due(&set, policy, now, &kid) != KEY_DUE_NOTHING;
+    *out = key_due(&set, rotate_s, now, &kid) != KEY_DUE_NOTHING;
     return OK;
 }
 
-enum err keys_dir_tend(const char *dir, const char *lone_kid, const struct key_policy *policy,
-                       int64_t now, struct keys_tended *out, struct keys_flaw *flaw)
+enum err keys_dir_tend(const char *dir, const char *lone_kid, int64_t rotate_s, int64_t now,
+                       struct keys_tended *out, struct keys_flaw *flaw)
 {
     struct keys_change change CLEANUP(keys_change_end) = {.lock = -1};
     struct keys_tended done = {0};
     bool due = false;
-    TRY(is_due(dir, lone_kid, policy, now, &due, flaw));
+    TRY(is_due(dir, lone_kid, rotate_s, now, &due, flaw));
     if (due) {
         TRY(keys_change_begin(dir, lone_kid, &change, flaw));
-        TRY(do_all(&change, policy, now, &done, flaw));
+        TRY(do_all(&change, rotate_s, now, &done, flaw));
     }
     *out = done;
     return OK;

@@ -26,7 +26,8 @@ struct keys_change {
 MUST_USE enum err keys_change_begin(const char *dir, const char *lone_kid, struct keys_change *out,
                                     struct keys_flaw *flaw);
 
-/* Puts the set in place. */
+/* Puts the set in place, then destroys the private halves that nobody needs any more; that one
+ * cannot be destroyed is in the log, and no error. */
 MUST_USE enum err keys_change_commit(struct keys_change *change, struct keys_flaw *flaw);
 
 /* Lets go. A change that was not committed has not happened. */
@@ -57,12 +58,11 @@ struct keys_tended {
 
 /* Whether there may be something to do. Reads keyring.json alone, so no key comes into this
  * process; without one it cannot tell, and says yes if keys rotate. */
-MUST_USE bool keys_dir_may_be_due(const char *dir, const struct key_policy *policy, int64_t now);
+MUST_USE bool keys_dir_may_be_due(const char *dir, int64_t rotate_s, int64_t now);
 
 /* Does what is due (key_lifecycle.h). Looks without the lock first, so an instance that finds
  * nothing to do writes nothing. OK also when another instance was faster. */
-MUST_USE enum err keys_dir_tend(const char *dir, const char *lone_kid,
-                                const struct key_policy *policy, int64_t now,
-                                struct keys_tended *out, struct keys_flaw *flaw);
+MUST_USE enum err keys_dir_tend(const char *dir, const char *lone_kid, int64_t rotate_s,
+                                int64_t now, struct keys_tended *out, struct keys_flaw *flaw);
 
 #endif

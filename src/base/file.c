@@ -186,11 +186,28 @@ static enum err take_name(const char *path, char gone[PATH_MAX])
     return OK;
 }
 
+static int open_unfollowed(const char *path, int flags)
+{
+    return open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* A key that was brought here may be readable only (mode 0400); its owner can change that. */
+static int open_to_overwrite(const char *path)
+{
+    int fd = open_unfollowed(path, O_WRONLY);
+    if (fd >= 0 || errno != EACCES)
+        return fd;
+    int readable CLEANUP(cleanup_fd) = open_unfollowed(path, O_RDONLY);
+    if (readable < 0 || fchmod(readable, 0600) != 0)
+        return -1;
+    return open_unfollowed(path, O_WRONLY);
+}
+
 enum err file_destroy(const char *path)
 {
     char gone[PATH_MAX];
     TRY(take_name(path, gone));
-    int fd CLEANUP(cleanup_fd) = open(gone, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd CLEANUP(cleanup_fd) = open_to_overwrite(gone);
     enum err e = fd >= 0 ? overwrite(fd) : ERR_UNAVAILABLE;
     FAILPOINT("file.overwritten");
     if (unlink(gone) != 0)

@@ -11,6 +11,8 @@
 
 #include "base/file.h"
 
+#define NOBODY 65534
+
 static char dir[64];
 
 static const char *path_of(const char *name)
@@ -117,7 +119,7 @@ TEST(a_private_file_of_someone_else_is_refused)
 {
     struct secret s = {0};
     make("key", "k", 0600);
-    if (chown(path_of("key"), 65534, (gid_t)-1) != 0)
+    if (chown(path_of("key"), NOBODY, (gid_t)-1) != 0)
         skip();
     assert_err(file_read_private(path_of("key"), 10, &s), ERR_FORBIDDEN);
     assert_ok(file_read(path_of("key"), 10, &s));
@@ -255,6 +257,35 @@ TEST(a_destroyed_file_is_overwritten_and_gone)
     assert_int_equal(count_entries(), 0);
 }
 
+static int destroy_as_its_owner(void)
+{
+    return geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0 ? 2
+           : file_destroy(path_of("f")) == OK                       ? 0
+                                                                    : 1;
+}
+
+/* As a key that was brought from elsewhere may be. Root may write it anyway, so not as root. */
+TEST(a_file_that_may_only_be_read_is_overwritten_all_the_same)
+{
+    char data[64] = "";
+    int status = 0;
+    make("f", "secret", 0400);
+    int fd = open(path_of("f"), O_RDONLY);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(dir, NOBODY, NOBODY), 0);
+        assert_int_equal(chown(path_of("f"), NOBODY, NOBODY), 0);
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(destroy_as_its_owner());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(count_entries(), 0);
+    assert_int_equal(pread(fd, data, sizeof data, 0), 6);
+    assert_memory_equal(data, "\0\0\0\0\0\0", 6);
+    close(fd);
+}
+
 /* A crash between its link and its unlink leaves a new file with two names. */
 TEST(a_file_with_another_name_keeps_its_bytes)
 {
@@ -302,6 +333,7 @@ int main(void)
         IN_DIR(of_processes_that_create_the_same_file_one_succeeds),
         IN_DIR(a_replaced_file_is_new_private_and_alone),
         IN_DIR(a_destroyed_file_is_overwritten_and_gone),
+        IN_DIR(a_file_that_may_only_be_read_is_overwritten_all_the_same),
         IN_DIR(a_file_with_another_name_keeps_its_bytes),
         IN_DIR(directories_are_made_with_their_parents_and_private),
     };

@@ -81,12 +81,6 @@ enum err boot_keys_source(const struct config *config, int taken, struct keys_so
     return OK;
 }
 
-struct key_policy boot_key_policy(const struct config *config)
-{
-    return (struct key_policy){.access_ttl_s = (int64_t)config->access_ttl_minutes * 60,
-                               .rotate_s = (int64_t)config->keys_rotate_days * 86400};
-}
-
 struct access_policy boot_access_policy(const struct config *config)
 {
     return (struct access_policy){.issuer = config->issuer,

@@ -27,8 +27,6 @@ uint64_t boot_memory_limit(void);
 MUST_USE enum err boot_keys_source(const struct config *config, int taken, struct keys_source *out,
                                    struct keys_flaw *flaw);
 
-/* When signing keys change. */
-struct key_policy boot_key_policy(const struct config *config);
 /* What access tokens say of this service; points into the configuration. */
 struct access_policy boot_access_policy(const struct config *config);
 

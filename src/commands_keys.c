@@ -98,7 +98,7 @@ static void put_time(struct text *t, const char *name, int64_t unix_s)
 
 static void put_key(struct text *t, const struct keys_operation *k, const struct key_entry *key)
 {
-    int64_t wait = key_wait(key, &k->policy, k->now);
+    int64_t wait = key_wait(key, k->now);
     json_open(t);
     json_str(t, "kid", key->kid);
     json_str(t, "state", key_state_name(key->state));
@@ -123,7 +123,7 @@ static int list_json(const struct keys_operation *k, const struct keys_listing *
     json_open(&t);
     json_str(&t, "keys_dir", k->op.config.keys_dir);
     json_i64(&t, "publish_wait", KEY_PUBLISH_WAIT_S);
-    json_i64(&t, "retire_wait", key_retire_wait(&k->policy));
+    json_i64(&t, "retire_wait", KEY_RETIRE_WAIT_S);
     json_key(&t, "keys");
     text_put_char(&t, '[');
     for (unsigned i = 0; i < listing->set.count; i++)
@@ -145,7 +145,7 @@ static int list_json(const struct keys_operation *k, const struct keys_listing *
 static void list_key(const struct keys_operation *k, const struct key_entry *key)
 {
     char since[CLOCK_RFC3339_LEN + 1] = "unknown";
-    int64_t at = key_state_since(key), wait = key_wait(key, &k->policy, k->now);
+    int64_t at = key_state_since(key), wait = key_wait(key, k->now);
     if (at > 0)
         clock_format_rfc3339(at * MS_PER_SECOND, since);
     printf("%-8s  since %s  %s", key_state_name(key->state), since, key->kid);
@@ -251,7 +251,7 @@ static int retire(struct keys_operation *k)
     if (e != OK && e != ERR_NOT_FOUND)
         return keys_flawed(&flaw);
     if (e == ERR_NOT_FOUND) {
-        if (key_retire(&k->change.set, kid, &k->policy, k->now, emergency, &why) != OK)
+        if (key_retire(&k->change.set, kid, k->now, emergency, &why) != OK)
             return refused(k, "keys retire", &why);
         if (keys_change_commit(&k->change, &flaw) != OK)
             return keys_flawed(&flaw);
@@ -357,8 +357,8 @@ static const struct keys_command {
 /* Only what concerns these commands has to be right. */
 static bool configuration_ok(struct keys_operation *k)
 {
-    static const char *const names[] = {
-        "ENV", "DATA_DIR", "KEYS_DIR", "KEYS_ROTATE_DAYS", "ACCESS_TOKEN_TTL_MINUTES", "JWT_KID"};
+    static const char *const names[] = {"ENV", "DATA_DIR", "KEYS_DIR", "KEYS_ROTATE_DAYS",
+                                        "JWT_KID"};
     const struct config *c = &k->op.config;
     bool ok = true;
     for (unsigned i = 0; i < c->problem_count; i++) {
@@ -416,7 +416,6 @@ static int run(const struct keys_command *command, int argc, char **argv)
         fprintf(stderr, "watchword: no random numbers\n");
         return 1;
     }
-    k.policy = boot_key_policy(&k.op.config);
     k.now = clock_unix_ms() / MS_PER_SECOND;
     if (command->run == generate && file_make_dir(k.op.config.keys_dir) != OK) {
         fprintf(stderr, "watchword: KEYS_DIR cannot be made: %s\n", k.op.config.keys_dir);

@@ -8,7 +8,6 @@
 struct keys_operation {
     const char *command;
     struct operation op;
-    struct key_policy policy;
     struct keys_change change; /* for commands that change the keys once */
     int64_t now;               /* Unix seconds */
 };

@@ -39,7 +39,7 @@ static enum err make_change(struct drill *d, enum change change, char kid[KID_MA
     default:
         if (key_set_find(&k->change.set, kid) == NULL)
             return OK;
-        TRY(key_retire(&k->change.set, kid, &k->policy, k->now, false, why));
+        TRY(key_retire(&k->change.set, kid, k->now, false, why));
     }
     return keys_change_commit(&k->change, flaw);
 }
@@ -85,9 +85,8 @@ static bool rotate(struct drill *d, char before[KID_MAX + 1], char after[KID_MAX
     if (!go_on_until(d, d->k->now + KEY_PUBLISH_WAIT_S) || !change_keys(d, CHANGE_ACTIVATE, after))
         return false;
     drill_say("activated; now the wait until nobody needs the one before", after);
-    if (!go_on_until(d, d->k->now + key_retire_wait(&d->k->policy)) ||
-        !change_keys(d, CHANGE_RETIRE, before) || !drill_wait_published(d, before, false) ||
-        !drill_round_trip(d))
+    if (!go_on_until(d, d->k->now + KEY_RETIRE_WAIT_S) || !change_keys(d, CHANGE_RETIRE, before) ||
+        !drill_wait_published(d, before, false) || !drill_round_trip(d))
         return false;
     return strcmp(d->kid, after) == 0 || drill_say("the service still signs with", d->kid);
 }
@@ -164,10 +163,7 @@ int keys_drill(struct keys_operation *k)
     struct drill d CLEANUP(drill_close) = {.k = k, .started = clock_unix_ms() / MS_PER_SECOND};
     const struct config *config = &k->op.config;
     char before[KID_MAX + 1] = "", after[KID_MAX + 1] = "";
-    d.access = (struct access_policy){.issuer = config->issuer,
-                                      .audience = config->audience,
-                                      .extra_claims = config->extra_claims,
-                                      .ttl_seconds = k->policy.access_ttl_s};
+    d.access = boot_access_policy(config);
     if (http_client_parse(k->op.options.url, &d.target) != OK) {
         fprintf(stderr, "watchword: keys drill: --url must be http://HOST[:PORT]\n");
         return 2;

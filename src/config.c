@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/key_lifecycle.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "config_values.h"
@@ -218,7 +219,8 @@ static void read_keys(struct config *c)
         config_problem(c, "JWT_ISSUER", "is required in production");
     if (c->production && config_value("JWT_AUDIENCE") == NULL)
         config_problem(c, "JWT_AUDIENCE", "is required in production");
-    c->access_ttl_minutes = config_small(c, "ACCESS_TOKEN_TTL_MINUTES", 15, 1, 60);
+    c->access_ttl_minutes =
+        config_small(c, "ACCESS_TOKEN_TTL_MINUTES", 15, 1, KEY_TOKEN_TTL_MAX_S / 60);
     const char *extra = config_value("JWT_EXTRA_CLAIMS");
     const char *why =
         extra != NULL ? access_extra_claims(extra, strlen(extra), c->extra_claims) : NULL;

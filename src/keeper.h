@@ -23,7 +23,7 @@
 struct keeper_config {
     struct keys_source source;
     struct access_policy access;
-    struct key_policy policy; /* of the directory's keys */
+    int64_t rotate_s; /* the directory's active key is replaced when it is so old; 0: never */
     enum confine_mode confine;
     bool production; /* keys are never generated */
     unsigned links;  /* 1 to KEEPER_LINKS_MAX: a pair of sockets and a signing thread each */

@@ -329,7 +329,7 @@ static _Noreturn void be_tender(const struct state *s, pid_t parent)
         _exit(1);
     prctl(PR_SET_NAME, "ww-tender", 0, 0, 0);
     close(s->control);
-    enum err e = keys_dir_tend(source->dir, source->kid, &s->config->policy,
+    enum err e = keys_dir_tend(source->dir, source->kid, s->config->rotate_s,
                                clock_unix_ms() / MS_PER_SECOND, &done, &flaw);
     if (e == OK)
         note_tended(&done);
@@ -341,7 +341,7 @@ static _Noreturn void be_tender(const struct state *s, pid_t parent)
 
 static void tend(const struct state *s)
 {
-    if (!keys_dir_may_be_due(s->config->source.dir, &s->config->policy,
+    if (!keys_dir_may_be_due(s->config->source.dir, s->config->rotate_s,
                              clock_unix_ms() / MS_PER_SECOND))
         return;
     pid_t parent = getpid();

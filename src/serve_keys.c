@@ -23,7 +23,7 @@ static enum err configure(void *arg, struct keeper_config *out, struct keys_flaw
     config_wipe_secrets();
     TRY(boot_keys_source(config, known->taken, &out->source, flaw));
     out->access = boot_access_policy(config);
-    out->policy = boot_key_policy(config);
+    out->rotate_s = (int64_t)config->keys_rotate_days * 86400;
     out->confine = config->confine;
     out->production = config->production;
     return OK;

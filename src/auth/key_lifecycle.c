@@ -6,12 +6,6 @@ static enum err refuse(struct key_refusal *why, enum err e, const char *what, in
     return e;
 }
 
-int64_t key_retire_wait(const struct key_policy *policy)
-{
-    return KEY_PICK_UP_S + policy->access_ttl_s + KEY_VERIFIER_LEEWAY_S + KEY_JWKS_MAX_AGE_S +
-           KEY_VERIFIER_CACHE_S;
-}
-
 /* What of the wait that began at since is left. Nothing has passed if since lies in the future. */
 static int64_t left(int64_t since, int64_t wait, int64_t now)
 {
@@ -19,13 +13,13 @@ static int64_t left(int64_t since, int64_t wait, int64_t now)
     return passed < wait ? wait - passed : 0;
 }
 
-int64_t key_wait(const struct key_entry *entry, const struct key_policy *policy, int64_t now)
+int64_t key_wait(const struct key_entry *entry, int64_t now)
 {
     switch (entry->state) {
     case KEY_NEXT:
         return left(entry->published_at, KEY_PUBLISH_WAIT_S, now);
     case KEY_RETIRING:
-        return left(entry->retired_at, key_retire_wait(policy), now);
+        return left(entry->retired_at, KEY_RETIRE_WAIT_S, now);
     default:
         return -1;
     }
@@ -121,8 +115,8 @@ enum err key_activate(struct key_set *set, const char *kid, int64_t now, bool em
     return OK;
 }
 
-enum err key_retire(struct key_set *set, const char *kid, const struct key_policy *policy,
-                    int64_t now, bool emergency, struct key_refusal *why)
+enum err key_retire(struct key_set *set, const char *kid, int64_t now, bool emergency,
+                    struct key_refusal *why)
 {
     struct key_entry *key = key_set_find(set, kid);
     if (key == NULL)
@@ -131,7 +125,7 @@ enum err key_retire(struct key_set *set, const char *kid, const struct key_polic
         return refuse(why, ERR_FORBIDDEN, "it is active: activate another first", 0);
     if (key->state == KEY_REVOKED)
         return refuse(why, ERR_FORBIDDEN, "it has been revoked, and stays known as that", 0);
-    int64_t wait = key_wait(key, policy, now);
+    int64_t wait = key_wait(key, now);
     if (key->state == KEY_RETIRING && wait > 0 && !emergency)
         return refuse(why, ERR_FORBIDDEN, "tokens that it signed may still be about", wait);
     key_set_remove(set, key);
@@ -159,22 +153,21 @@ enum err key_revoke(struct key_set *set, const char *kid, int64_t now, struct ke
 
 /* ---- the schedule ---- */
 
-enum key_due key_due(const struct key_set *set, const struct key_policy *policy, int64_t now,
-                     const char **kid)
+enum key_due key_due(const struct key_set *set, int64_t rotate_s, int64_t now, const char **kid)
 {
     for (unsigned i = 0; i < set->count; i++) {
-        if (set->keys[i].state == KEY_RETIRING && key_wait(&set->keys[i], policy, now) == 0) {
+        if (set->keys[i].state == KEY_RETIRING && key_wait(&set->keys[i], now) == 0) {
             *kid = set->keys[i].kid;
             return KEY_DUE_RETIRE;
         }
     }
     const struct key_entry *active = key_set_active(set), *next = key_successor(set);
-    if (policy->rotate_s == 0 || active == NULL)
+    if (rotate_s == 0 || active == NULL)
         return KEY_DUE_NOTHING;
-    int64_t until = left(active->activated_at, policy->rotate_s, now);
+    int64_t until = left(active->activated_at, rotate_s, now);
     if (next == NULL)
         return until <= KEY_PUBLISH_WAIT_S ? KEY_DUE_PUBLISH : KEY_DUE_NOTHING;
-    if (until > 0 || key_wait(next, policy, now) > 0)
+    if (until > 0 || key_wait(next, now) > 0)
         return KEY_DUE_NOTHING;
     *kid = next->kid;
     return KEY_DUE_ACTIVATE;

@@ -11,9 +11,10 @@
  *
  * - A key signs no earlier than KEY_PUBLISH_WAIT_S after it was published. By then each instance
  * has picked it up, and no cache holds a JWKS without it.
- * - A key stays published for key_retire_wait after its successor became active. By then each
+ * - A key stays published for KEY_RETIRE_WAIT_S after its successor became active. By then each
  *   instance signs with the successor, the last token of the old key has expired everywhere, and
- *   nobody needs what caches still hold.
+ *   nobody needs what caches still hold. Tokens may live for an hour; that theirs are shorter at
+ *   present, or in this process, does not say that they always were.
  *
  * A clock that goes back makes these waits longer, never shorter: what lies in the future has not
  * been waited for. Times are Unix seconds. Not thread-safe: a set belongs to one thread.
@@ -27,15 +28,11 @@
 #define KEY_VERIFIER_CACHE_S 600 /* how long a verifier may hold what it fetched */
 #define KEY_PICK_UP_S 30         /* until every instance has seen a change of the keys */
 #define KEY_VERIFIER_LEEWAY_S 30 /* by which verifiers accept an expired token */
+#define KEY_TOKEN_TTL_MAX_S 3600 /* no access token may live longer */
 #define KEY_PUBLISH_WAIT_S (KEY_PICK_UP_S + KEY_JWKS_MAX_AGE_S + KEY_VERIFIER_CACHE_S)
-
-struct key_policy {
-    int64_t access_ttl_s; /* lifetime of an access token */
-    int64_t rotate_s;     /* replace the active key when it is so old; 0: only when asked */
-};
-
-/* From another key's activation until a retiring key may go. */
-int64_t key_retire_wait(const struct key_policy *policy);
+#define KEY_RETIRE_WAIT_S                                                                          \
+    (KEY_PICK_UP_S + KEY_TOKEN_TTL_MAX_S + KEY_VERIFIER_LEEWAY_S + KEY_JWKS_MAX_AGE_S +            \
+     KEY_VERIFIER_CACHE_S)
 
 /* Why a change was refused. */
 struct key_refusal {
@@ -57,8 +54,8 @@ MUST_USE enum err key_activate(struct key_set *set, const char *kid, int64_t now
 
 /* The key leaves the set: one that retires when its time has come (or at once in an emergency), one
  * that is next at any time. ERR_NOT_FOUND; ERR_FORBIDDEN. */
-MUST_USE enum err key_retire(struct key_set *set, const char *kid, const struct key_policy *policy,
-                             int64_t now, bool emergency, struct key_refusal *why);
+MUST_USE enum err key_retire(struct key_set *set, const char *kid, int64_t now, bool emergency,
+                             struct key_refusal *why);
 
 /* The key is neither published nor used any more. If it is active, the one that has been next for
  * longest becomes active without a wait. ERR_NOT_FOUND; ERR_CONFLICT if it is revoked already;
@@ -71,7 +68,7 @@ const struct key_entry *key_successor(const struct key_set *set);
 
 /* Seconds until a next key may be active, or a retiring one gone: 0 now, -1 never (another state).
  */
-int64_t key_wait(const struct key_entry *entry, const struct key_policy *policy, int64_t now);
+int64_t key_wait(const struct key_entry *entry, int64_t now);
 
 /* When the key came into its state; 0 if that is unknown. */
 int64_t key_state_since(const struct key_entry *entry);
@@ -84,7 +81,7 @@ enum key_due {
     KEY_DUE_ACTIVATE, /* kid: the next key; its time and that of the active one have come */
     KEY_DUE_RETIRE,   /* kid: a retiring key whose time has come */
 };
-enum key_due key_due(const struct key_set *set, const struct key_policy *policy, int64_t now,
-                     const char **kid);
+/* rotate_s: the active key is replaced when it is so old; 0: only when asked. */
+enum key_due key_due(const struct key_set *set, int64_t rotate_s, int64_t now, const char **kid);
 
 #endif

@@ -7,8 +7,8 @@
 #define NOW INT64_C(1800000000)
 #define DAY INT64_C(86400)
 
-static const struct key_policy POLICY = {.access_ttl_s = 900, .rotate_s = 0};
-static const struct key_policy MONTHLY = {.access_ttl_s = 900, .rotate_s = 30 * DAY};
+#define NEVER INT64_C(0)
+#define MONTHLY (30 * DAY)
 
 /* ---- sets by hand ---- */
 
@@ -75,7 +75,7 @@ TEST(a_rotation_waits_to_the_second)
     assert_ok(key_publish(&set, &b, NOW, &why));
     assert_int_equal(b.private_pem.len, 0);
     assert_int_equal(of(&set, "b")->published_at, NOW);
-    assert_int_equal(key_wait(of(&set, "b"), &POLICY, NOW), 930);
+    assert_int_equal(key_wait(of(&set, "b"), NOW), 930);
 
     assert_err(key_activate(&set, "b", NOW + 929, false, &why), ERR_FORBIDDEN);
     assert_int_equal(why.wait_s, 1);
@@ -87,11 +87,11 @@ TEST(a_rotation_waits_to_the_second)
     assert_int_equal(of(&set, "a")->private_pem.len, 0);
     assert_int_not_equal(of(&set, "a")->public_pem.len, 0);
 
-    /* 30 until all sign with b, 900 of lifetime, 30 of leeway, 300 and 600 of caches */
-    assert_int_equal(key_retire_wait(&POLICY), 1860);
-    assert_err(key_retire(&set, "a", &POLICY, NOW + 930 + 1859, false, &why), ERR_FORBIDDEN);
+    /* 30 until all sign with b, 3600 of lifetime, 30 of leeway, 300 and 600 of caches */
+    assert_int_equal(KEY_RETIRE_WAIT_S, 4560);
+    assert_err(key_retire(&set, "a", NOW + 930 + 4559, false, &why), ERR_FORBIDDEN);
     assert_int_equal(why.wait_s, 1);
-    assert_ok(key_retire(&set, "a", &POLICY, NOW + 930 + 1860, false, &why));
+    assert_ok(key_retire(&set, "a", NOW + 930 + 4560, false, &why));
     assert_null(key_set_find(&set, "a"));
     assert_int_equal(set.count, 1);
 }
@@ -99,9 +99,7 @@ TEST(a_rotation_waits_to_the_second)
 TEST(the_wait_covers_what_the_contract_names)
 {
     assert_true(KEY_PUBLISH_WAIT_S >= KEY_JWKS_MAX_AGE_S + 600);
-    assert_true(key_retire_wait(&POLICY) >= POLICY.access_ttl_s + 30 + KEY_JWKS_MAX_AGE_S + 600);
-    const struct key_policy hour = {.access_ttl_s = 3600};
-    assert_int_equal(key_retire_wait(&hour) - key_retire_wait(&POLICY), 2700);
+    assert_true(KEY_RETIRE_WAIT_S >= KEY_TOKEN_TTL_MAX_S + 30 + KEY_JWKS_MAX_AGE_S + 600);
 }
 
 TEST(an_emergency_waits_for_nothing)
@@ -111,7 +109,7 @@ TEST(an_emergency_waits_for_nothing)
     add(&set, "a", KEY_ACTIVE, NOW - DAY);
     add(&set, "b", KEY_NEXT, NOW);
     assert_ok(key_activate(&set, "b", NOW, true, &why));
-    assert_ok(key_retire(&set, "a", &POLICY, NOW, true, &why));
+    assert_ok(key_retire(&set, "a", NOW, true, &why));
     assert_int_equal(set.count, 1);
 }
 
@@ -135,7 +133,7 @@ static enum err make(struct key_set *set, enum change change, const char *kid, i
         break;
     case RETIRE:
     case RETIRE_NOW:
-        e = key_retire(set, kid, &POLICY, now, change == RETIRE_NOW, &why);
+        e = key_retire(set, kid, now, change == RETIRE_NOW, &why);
         break;
     default:
         e = key_revoke(set, kid, now, &why);
@@ -165,9 +163,9 @@ static const struct situation SITUATIONS[] = {
      {ERR_CONFLICT, ERR_CONFLICT, ERR_CONFLICT, ERR_FORBIDDEN, ERR_FORBIDDEN, ERR_FORBIDDEN}},
     {"just retiring",
      KEY_RETIRING,
-     1859,
+     4559,
      {ERR_CONFLICT, ERR_FORBIDDEN, ERR_FORBIDDEN, ERR_FORBIDDEN, OK, OK}},
-    {"retired", KEY_RETIRING, 1860, {ERR_CONFLICT, ERR_FORBIDDEN, ERR_FORBIDDEN, OK, OK, OK}},
+    {"retired", KEY_RETIRING, 4560, {ERR_CONFLICT, ERR_FORBIDDEN, ERR_FORBIDDEN, OK, OK, OK}},
     {"revoked",
      KEY_REVOKED,
      DAY,
@@ -280,11 +278,11 @@ TEST(states_have_names)
 
 /* ---- the schedule ---- */
 
-static void assert_due(const struct key_set *set, const struct key_policy *policy, int64_t now,
+static void assert_due(const struct key_set *set, int64_t rotate_s, int64_t now,
                        enum key_due expected, const char *expected_kid)
 {
     const char *kid = NULL;
-    assert_int_equal(key_due(set, policy, now, &kid), expected);
+    assert_int_equal(key_due(set, rotate_s, now, &kid), expected);
     if (expected_kid == NULL)
         assert_null(kid);
     else
@@ -297,16 +295,16 @@ TEST(the_schedule_publishes_in_time_then_activates_then_retires)
     struct key_refusal why = {0};
     int64_t end = NOW + 30 * DAY;
     add(&set, "a", KEY_ACTIVE, NOW);
-    assert_due(&set, &MONTHLY, end - 931, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &MONTHLY, end - 930, KEY_DUE_PUBLISH, NULL);
+    assert_due(&set, MONTHLY, end - 931, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, end - 930, KEY_DUE_PUBLISH, NULL);
     assert_ok(make(&set, PUBLISH, "b", end - 930));
-    assert_due(&set, &MONTHLY, end - 1, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &MONTHLY, end, KEY_DUE_ACTIVATE, "b");
+    assert_due(&set, MONTHLY, end - 1, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, end, KEY_DUE_ACTIVATE, "b");
     assert_ok(key_activate(&set, "b", end, false, &why));
-    assert_due(&set, &MONTHLY, end + 1859, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &MONTHLY, end + 1860, KEY_DUE_RETIRE, "a");
-    assert_ok(key_retire(&set, "a", &MONTHLY, end + 1860, false, &why));
-    assert_due(&set, &MONTHLY, end + 1860, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, end + 4559, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, end + 4560, KEY_DUE_RETIRE, "a");
+    assert_ok(key_retire(&set, "a", end + 4560, false, &why));
+    assert_due(&set, MONTHLY, end + 4560, KEY_DUE_NOTHING, NULL);
 }
 
 TEST(a_service_that_was_down_for_long_still_waits)
@@ -314,10 +312,10 @@ TEST(a_service_that_was_down_for_long_still_waits)
     struct key_set set CLEANUP(key_set_close) = {0};
     int64_t late = NOW + 300 * DAY;
     add(&set, "a", KEY_ACTIVE, NOW);
-    assert_due(&set, &MONTHLY, late, KEY_DUE_PUBLISH, NULL);
+    assert_due(&set, MONTHLY, late, KEY_DUE_PUBLISH, NULL);
     assert_ok(make(&set, PUBLISH, "b", late));
-    assert_due(&set, &MONTHLY, late + 929, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &MONTHLY, late + 930, KEY_DUE_ACTIVATE, "b");
+    assert_due(&set, MONTHLY, late + 929, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, late + 930, KEY_DUE_ACTIVATE, "b");
 }
 
 TEST(without_a_schedule_keys_only_retire)
@@ -326,10 +324,10 @@ TEST(without_a_schedule_keys_only_retire)
     add(&set, "a", KEY_ACTIVE, NOW);
     add(&set, "b", KEY_NEXT, NOW);
     add(&set, "old", KEY_RETIRING, NOW);
-    assert_due(&set, &POLICY, NOW + 1859, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &POLICY, NOW + 1860, KEY_DUE_RETIRE, "old");
+    assert_due(&set, NEVER, NOW + 4559, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, NEVER, NOW + 4560, KEY_DUE_RETIRE, "old");
     key_set_remove(&set, key_set_find(&set, "old"));
-    assert_due(&set, &POLICY, NOW + 9999 * DAY, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, NEVER, NOW + 9999 * DAY, KEY_DUE_NOTHING, NULL);
 }
 
 TEST(a_clock_that_goes_back_makes_nothing_due)
@@ -337,12 +335,12 @@ TEST(a_clock_that_goes_back_makes_nothing_due)
     struct key_set set CLEANUP(key_set_close) = {0};
     add(&set, "a", KEY_ACTIVE, NOW);
     add(&set, "old", KEY_RETIRING, NOW);
-    assert_due(&set, &MONTHLY, NOW - 400 * DAY, KEY_DUE_NOTHING, NULL);
-    assert_due(&set, &MONTHLY, 0, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, NOW - 400 * DAY, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, 0, KEY_DUE_NOTHING, NULL);
     add(&set, "b", KEY_NEXT, NOW + DAY);
     key_set_remove(&set, key_set_find(&set, "old"));
-    assert_due(&set, &MONTHLY, NOW + 30 * DAY, KEY_DUE_ACTIVATE, "b");
-    assert_due(&set, &MONTHLY, NOW + DAY, KEY_DUE_NOTHING, NULL);
+    assert_due(&set, MONTHLY, NOW + 30 * DAY, KEY_DUE_ACTIVATE, "b");
+    assert_due(&set, MONTHLY, NOW + DAY, KEY_DUE_NOTHING, NULL);
 }
 
 /* ---- any sequence of changes, on a clock that jumps both ways ---- */
@@ -354,7 +352,7 @@ static void assert_waited(struct key_set *set, enum change change, const struct 
     if (change == ACTIVATE)
         assert_true(now - old->published_at >= KEY_PUBLISH_WAIT_S);
     if (change == RETIRE && old->state == KEY_RETIRING)
-        assert_true(now - old->retired_at >= key_retire_wait(&POLICY));
+        assert_true(now - old->retired_at >= KEY_RETIRE_WAIT_S);
     assert_null(key_set_flaw(set));
 }
 

@@ -13,8 +13,8 @@
 #define DAY INT64_C(86400)
 #define THREADS 4
 
-static const struct key_policy WEEKLY = {.access_ttl_s = 900, .rotate_s = 7 * DAY};
-static const struct key_policy NEVER = {.access_ttl_s = 900, .rotate_s = 0};
+#define WEEKLY (7 * DAY)
+#define NEVER INT64_C(0)
 
 static char dir[64];
 
@@ -39,11 +39,11 @@ static int tear_down(void **state)
     return rmdir(dir);
 }
 
-static struct keys_tended tended(const struct key_policy *policy, int64_t now)
+static struct keys_tended tended(int64_t rotate_s, int64_t now)
 {
     struct keys_tended done;
     struct keys_flaw flaw = {0};
-    enum err e = keys_dir_tend(dir, "", policy, now, &done, &flaw);
+    enum err e = keys_dir_tend(dir, "", rotate_s, now, &done, &flaw);
     if (e != OK)
         fail_msg("%s: %s", err_name(e), flaw.text);
     return done;
@@ -83,18 +83,18 @@ TEST(a_schedule_turns_keys_over_by_itself)
     int64_t at = start();
     for (unsigned round = 0; round < 3; round++) {
         int64_t end = at + 7 * DAY;
-        assert_did(tended(&WEEKLY, end - KEY_PUBLISH_WAIT_S - 1), KEY_DUE_NOTHING);
+        assert_did(tended(WEEKLY, end - KEY_PUBLISH_WAIT_S - 1), KEY_DUE_NOTHING);
         assert_count(1);
-        assert_did(tended(&WEEKLY, end - KEY_PUBLISH_WAIT_S), KEY_DUE_PUBLISH);
+        assert_did(tended(WEEKLY, end - KEY_PUBLISH_WAIT_S), KEY_DUE_PUBLISH);
         assert_count(2);
-        assert_did(tended(&WEEKLY, end - 1), KEY_DUE_NOTHING);
-        struct keys_tended done = tended(&WEEKLY, end);
+        assert_did(tended(WEEKLY, end - 1), KEY_DUE_NOTHING);
+        struct keys_tended done = tended(WEEKLY, end);
         assert_did(done, KEY_DUE_ACTIVATE);
         struct key_set set CLEANUP(key_set_close) = current();
         assert_string_equal(key_set_active(&set)->kid, done.steps[0].kid);
-        int64_t gone = end + key_retire_wait(&WEEKLY);
-        assert_did(tended(&WEEKLY, gone - 1), KEY_DUE_NOTHING);
-        assert_did(tended(&WEEKLY, gone), KEY_DUE_RETIRE);
+        int64_t gone = end + KEY_RETIRE_WAIT_S;
+        assert_did(tended(WEEKLY, gone - 1), KEY_DUE_NOTHING);
+        assert_did(tended(WEEKLY, gone), KEY_DUE_RETIRE);
         assert_count(1);
         at = end;
     }
@@ -103,8 +103,8 @@ TEST(a_schedule_turns_keys_over_by_itself)
 TEST(a_look_that_finds_nothing_due_writes_nothing)
 {
     char path[128];
-    assert_did(tended(&NEVER, start() + 1000 * DAY), KEY_DUE_NOTHING);
-    assert_did(tended(&WEEKLY, start() - 1000 * DAY), KEY_DUE_NOTHING);
+    assert_did(tended(NEVER, start() + 1000 * DAY), KEY_DUE_NOTHING);
+    assert_did(tended(WEEKLY, start() - 1000 * DAY), KEY_DUE_NOTHING);
     snprintf(path, sizeof path, "%s/keyring.json", dir);
     assert_int_not_equal(access(path, F_OK), 0);
     snprintf(path, sizeof path, "%s/keyring.lock", dir);
@@ -129,7 +129,7 @@ TEST(several_retire_in_one_look)
         keys_change_end(&change);
     }
     assert_count(4);
-    struct keys_tended done = tended(&NEVER, at + key_retire_wait(&NEVER));
+    struct keys_tended done = tended(NEVER, at + KEY_RETIRE_WAIT_S);
     assert_int_equal(done.count, 3);
     assert_count(1);
 }
@@ -165,7 +165,7 @@ static void *tend(void *arg)
     struct instance *i = arg;
     struct keys_flaw flaw = {0};
     pthread_barrier_wait(i->start);
-    enum err e = keys_dir_tend(dir, "", &WEEKLY, i->now, &i->done, &flaw);
+    enum err e = keys_dir_tend(dir, "", WEEKLY, i->now, &i->done, &flaw);
     return e == OK ? NULL : i;
 }
 
@@ -173,7 +173,7 @@ TEST(of_instances_that_look_at_once_one_acts)
 {
     int64_t at = start();
     const int64_t times[] = {at + 7 * DAY - KEY_PUBLISH_WAIT_S, at + 7 * DAY,
-                             at + 7 * DAY + key_retire_wait(&WEEKLY)};
+                             at + 7 * DAY + KEY_RETIRE_WAIT_S};
     for (unsigned round = 0; round < ARRAY_LEN(times); round++) {
         struct instance instances[THREADS];
         pthread_t threads[THREADS];

@@ -14,7 +14,7 @@ from .server import Finished, Settings, run_command
 from .settings import AUDIENCE, ISSUER
 
 PUBLISH_WAIT = 930
-RETIRE_WAIT = 1860  # with access tokens of 15 minutes
+RETIRE_WAIT = 4560
 TIMES = ("created_at", "published_at", "activated_at", "retired_at", "revoked_at")
 
 

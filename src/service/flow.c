@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/random.h"
 #include "service/call.h"
 
 #define SIGN_TIMEOUT_NS (10 * NS_PER_SECOND)
@@ -184,6 +185,18 @@ static bool needs_hash(const struct route *route)
     return false;
 }
 
+/* Which queue of the HASH lane. By random factors, so that nobody can pick a tenant id that shares
+ * another's; folded, because the end of an id moves the upper bits of its product alone. */
+static uint32_t flow_of_tenant(const struct call *call)
+{
+    const uint64_t *factors = call->service->flow_factors;
+    uint64_t half[2];
+    memcpy(half, call->tenant_id.b, sizeof half);
+    uint64_t h = half[0] * factors[0] + half[1] * factors[1];
+    h ^= h >> 32;
+    return (uint32_t)(h * (factors[0] | 1) >> 32);
+}
+
 enum http_verdict flow_start(struct call *call)
 {
     if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
@@ -197,7 +210,7 @@ enum http_verdict flow_start(struct call *call)
     }
     if (needs_hash(call->route)) {
         struct lane_job *job = &call->http->job;
-        memcpy(&job->flow, call->tenant_id.b + 12, sizeof job->flow);
+        job->flow = flow_of_tenant(call);
         job->start_by_ns = start_by(call, LANE_HASH);
         if (lane_admit(call->service->lanes[LANE_HASH], job) != OK) {
             answer_busy(call);
@@ -413,6 +426,7 @@ static enum err open_db_lane(struct service *service)
 
 enum err flow_open(struct service *service)
 {
+    TRY(random_bytes(service->flow_factors, sizeof service->flow_factors));
     TRY(flow_hash_open(service));
     TRY(flow_sign_open(service));
     TRY(open_db_lane(service));

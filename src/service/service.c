@@ -39,7 +39,8 @@ enum err service_open(const struct service_config *config, struct service **out)
     service->signing = config->signing;
     pthread_mutex_init(&service->signing_lock, NULL);
     sem_init(&service->listening, 0, 0);
-    pace_open(&service->pace);
+    pace_open(&service->alone);
+    pace_open(&service->paired);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     TRY(metrics_open_service(service));
@@ -86,7 +87,8 @@ void service_close(struct service *service)
     gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);
-    pace_close(&service->pace);
+    pace_close(&service->paired);
+    pace_close(&service->alone);
     sem_destroy(&service->listening);
     signing_release(service->signing);
     pthread_mutex_destroy(&service->signing_lock);

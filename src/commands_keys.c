@@ -263,26 +263,6 @@ static int retire(struct keys_operation *k)
 
 /* ---- revoke ---- */
 
-/* Every session ends; false if the database could not do it. */
-bool keys_end_sessions(struct keys_operation *k)
-{
-    struct log_line line;
-    int64_t not_before = 0;
-    char at[CLOCK_RFC3339_LEN + 1];
-    if (!operator_open_database(&k->op))
-        return false;
-    enum err e = store_fence_sessions(k->op.conn, &not_before);
-    if (e != OK)
-        return operator_failed(&k->op, e) == 0;
-    clock_format_rfc3339(not_before, at);
-    log_begin(&line, LOG_WARN, "operator.sessions_fenced",
-              "an operator ended every session of everybody");
-    log_str(&line, "not_before", at);
-    log_i64(&line, "operator_uid", (int64_t)getuid());
-    log_end(&line);
-    return true;
-}
-
 enum err keys_revoke(struct keys_operation *k, const char *kid, struct key_refusal *why,
                      struct keys_flaw *flaw)
 {
@@ -317,10 +297,11 @@ static int revoke_one(struct keys_operation *k)
     struct key_refusal why = {0};
     struct keys_flaw flaw = {0};
     const char *kid = k->op.options.kid;
+    char ended_before[CLOCK_RFC3339_LEN + 1];
     bool before = is_in(k, kid, KEY_REVOKED);
     if (!before && keys_revoke(k, kid, &why, &flaw) != OK)
         return why.what != NULL ? refused(k, "keys revoke", &why) : keys_flawed(&flaw);
-    if (keys_given(k, OPTION_SESSIONS) && !keys_end_sessions(k)) {
+    if (keys_given(k, OPTION_SESSIONS) && !operator_end_all_sessions(&k->op, ended_before)) {
         fprintf(stderr,
                 "watchword: keys revoke: %s is revoked, but the sessions are NOT ended: "
                 "run this again when the database can be reached\n",

@@ -29,9 +29,6 @@ MUST_USE enum err keys_generate(struct keys_operation *k, struct key_entry *out,
 MUST_USE enum err keys_revoke(struct keys_operation *k, const char *kid, struct key_refusal *why,
                               struct keys_flaw *flaw);
 
-/* Ends every session of everybody; false if the database could not, which has been said. */
-MUST_USE bool keys_end_sessions(struct keys_operation *k);
-
 /* ---- commands_keys_drill.c ---- */
 int keys_drill(struct keys_operation *k);
 

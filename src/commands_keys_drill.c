@@ -121,7 +121,7 @@ static int compromise(struct drill *d)
     struct keys_operation *k = d->k;
     struct key_refusal why = {0};
     struct keys_flaw flaw = {0};
-    char kid[KID_MAX + 1], buf[1024];
+    char kid[KID_MAX + 1], buf[1024], ended_before[CLOCK_RFC3339_LEN + 1];
     struct text t = text_on(buf, sizeof buf);
     uint64_t start = clock_mono_ns();
     if (keys_change_begin(k->op.config.keys_dir, k->op.config.jwt_kid, &k->change, &flaw) != OK)
@@ -131,7 +131,7 @@ static int compromise(struct drill *d)
     keys_change_end(&k->change);
     if (e != OK)
         return drill_say(why.what != NULL ? why.what : flaw.text, kid) ? 0 : 1;
-    if (!keys_end_sessions(k) || !drill_wait_ended(d))
+    if (!operator_end_all_sessions(&k->op, ended_before) || !drill_wait_ended(d))
         return 1;
     double sessions_s = seconds_since(start);
     if (!drill_wait_published(d, kid, false))

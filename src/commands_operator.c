@@ -198,12 +198,36 @@ static bool confirmed(const struct operator_command *command, const struct opera
     char answer[16] = "";
     if (command->destroys == NULL || (op->options.given & OPTION_YES) != 0)
         return true;
-    fprintf(stderr, "This %s %s, with %llu live sessions. Type yes: ", command->destroys,
-            op->user.email, (unsigned long long)op->user.live_sessions);
+    if ((command->options & OPTIONS_USER) != 0)
+        fprintf(stderr, "This %s %s, with %llu live sessions. Type yes: ", command->destroys,
+                op->user.email, (unsigned long long)op->user.live_sessions);
+    else
+        fprintf(stderr, "This %s. Type yes: ", command->destroys);
     if (fgets(answer, sizeof answer, stdin) != NULL && strcmp(answer, "yes\n") == 0)
         return true;
     fprintf(stderr, "watchword: nothing was done\n");
     return false;
+}
+
+/* ---- everybody's sessions ---- */
+
+bool operator_end_all_sessions(struct operation *op, char ended_before[CLOCK_RFC3339_LEN + 1])
+{
+    struct log_line line;
+    int64_t not_before = 0;
+    if (!operator_open_database(op))
+        return false;
+    enum err e = store_fence_sessions(op->conn, &not_before);
+    if (e != OK)
+        return operator_failed(op, e) == 0;
+    clock_format_rfc3339(not_before, ended_before);
+    log_begin(&line, LOG_WARN, "operator.sessions_fenced",
+              "an operator ended every session of everybody");
+    log_str(&line, "trace_id", op->trace_id);
+    log_str(&line, "not_before", ended_before);
+    operator_sign(&line);
+    log_end(&line);
+    return true;
 }
 
 /* ---- running ---- */

@@ -6,6 +6,7 @@
 #ifndef WW_COMMANDS_OPERATOR_H
 #define WW_COMMANDS_OPERATOR_H
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "boot.h"
@@ -31,7 +32,8 @@ struct operator_command {
     const char *name; /* "user show" */
     unsigned options; /* which it knows */
     enum operator_needs needs;
-    const char *destroys; /* what it does to the user, if that has to be confirmed; or NULL */
+    const char *destroys; /* what it does (to the user, if it names one), if that has to be
+                           * confirmed; or NULL */
     int (*run)(struct operation *op); /* gives the exit code */
 };
 
@@ -47,6 +49,11 @@ MUST_USE enum err operator_begin_trace(struct operation *op);
  * the trace. Fine if it is open. */
 MUST_USE bool operator_open_database(struct operation *op);
 void operator_close(struct operation *op);
+
+/* Ends every session of everybody, on all instances; the audit line says who asked. Opens the
+ * database if it is not open. False if it could not be done: says why. */
+MUST_USE bool operator_end_all_sessions(struct operation *op,
+                                        char ended_before[CLOCK_RFC3339_LEN + 1]);
 
 /* Says why the database failed; gives exit code 1. */
 int operator_failed(const struct operation *op, enum err e);

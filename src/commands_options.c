@@ -86,7 +86,7 @@ static bool read_one(const char *command, unsigned allowed, int argc, char **arg
         return take_kid(command, allowed, argument, out);
     const struct option *option = find(argument, len, allowed);
     if (option == NULL)
-        return wrong(command, argument, len, "is not an option of it");
+        return wrong(command, argument, len, "is not an option of this command");
     if ((out->given & option->bit) != 0)
         return wrong_option(command, option, "is given twice");
     out->given |= option->bit;

@@ -1,4 +1,4 @@
-/* commands_session.c: watchword session list, revoke, revoke-all. */
+/* commands_session.c: watchword session list, revoke, revoke-all, revoke-everyone. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -152,11 +152,30 @@ static int revoke_all(struct operation *op)
     return 0;
 }
 
+static int revoke_everyone(struct operation *op)
+{
+    char ended_before[CLOCK_RFC3339_LEN + 1], buf[OUTPUT_MAX];
+    struct text t = text_on(buf, sizeof buf);
+    if (!operator_end_all_sessions(op, ended_before))
+        return 1;
+    if (!operator_json(op)) {
+        printf("every session opened until %s is ended\n", ended_before);
+        return 0;
+    }
+    json_open(&t);
+    json_str(&t, "ended_until", ended_before);
+    json_close(&t);
+    puts(buf);
+    return 0;
+}
+
 static const struct operator_command COMMANDS[] = {
     {"session list", OPTIONS_USER | OPTION_JSON, NEEDS_NOTHING, NULL, list_sessions},
     {"session revoke", OPTION_SESSION | OPTION_YES | OPTION_JSON, NEEDS_NOTHING, NULL, revoke},
     {"session revoke-all", OPTIONS_USER | OPTION_YES | OPTION_JSON, NEEDS_NOTHING, "logs out",
      revoke_all},
+    {"session revoke-everyone", OPTION_YES | OPTION_JSON, NEEDS_NOTHING, "logs everybody out",
+     revoke_everyone},
 };
 
 int command_session(int argc, char **argv)

@@ -147,7 +147,8 @@ def test_unknown_commands_are_wrong_usage(arguments: list[str]) -> None:
 
 def test_help_lists_them() -> None:
     done = run_command(["help"], {})
-    for word in ("user", "session", "show", "disable", "enable", "unlock", "delete", "revoke-all"):
+    for word in ("user", "session", "show", "disable", "enable", "unlock", "delete", "revoke-all",
+                 "revoke-everyone"):
         assert word in done.out
 
 
@@ -394,6 +395,28 @@ def test_revoke_all_ends_all_sessions(one: Server, client: Client, other: Client
     other.rotate(bystander.refresh)
     assert operate(one, "session revoke-all", account)["sessions_ended"] == 0
     client.rotate(client.sign_in(account).refresh)
+
+
+# session revoke-everyone
+
+
+def test_revoke_everyone_ends_every_session(one: Server, client: Client, other: Client) -> None:
+    """Of all tenants, once and for all; whoever logs in after it stays."""
+    accounts = [client.new_account() for _ in range(3)]
+    opened = [client.sign_in(account) for account in accounts]
+    refused = command(one, "session revoke-everyone")
+    assert refused.code == 1 and "--yes" in refused.err and refused.out == ""
+    opened = [client.rotate(tokens.refresh) for tokens in opened]
+    done = command(one, "session revoke-everyone", "--yes", "--json")
+    assert done.code == 0, done.text
+    (line,) = audit_lines(done)
+    assert line["event"] == "operator.sessions_fenced" and line["level"] == "warn"
+    assert json.loads(done.out) == {"ended_until": line["not_before"]}
+    for tokens in opened:
+        assert_invalid_refresh(other.refresh(tokens.refresh))
+    client.rotate(client.sign_in(accounts[0]).refresh)
+    text = command(one, "session revoke-everyone", "--yes")
+    assert text.code == 0 and text.out.startswith("every session opened until 20")
 
 
 # user disable, enable

@@ -3,7 +3,8 @@
  *
  * Nothing is guessed: a value that cannot be parsed, is out of range, or contradicts another is a
  * problem with the name of its variable. All problems are collected, so that an operator sees them
- * at once. Only main.c and the commands include this; every module is handed what concerns it.
+ * at once. Only main.c, boot, serve* and the commands include this; every module is handed what
+ * concerns it.
  */
 #ifndef WW_CONFIG_H
 #define WW_CONFIG_H

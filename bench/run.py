@@ -60,7 +60,7 @@ class Bench:
         self.options, self.directory = options, directory
         self.warnings, self.rows, self.facts = [], [], {}
         self.watchword = os.path.abspath(os.environ.get("WATCHWORD_BIN", os.path.join(ROOT, "build/watchword")))
-        self.hash_program = os.environ.get("BENCH_HASH_BIN", os.path.join(ROOT, "build/bench_hash"))
+        self.hash_program = os.environ.get("BENCH_HASH_BIN", os.path.join(ROOT, "build/bench/bench_hash"))
         self.load_program = self.find_load()
         self.login_users = self.users("login", LOGIN_USERS)
         self.chain_users = self.users("chain", CHAIN_USERS)
@@ -79,7 +79,7 @@ class Bench:
 
     def find_load(self):
         """The load generator as built with the project; built here if it is not there."""
-        program = os.environ.get("BENCH_LOAD_BIN", os.path.join(ROOT, "build/bench_load"))
+        program = os.environ.get("BENCH_LOAD_BIN", os.path.join(ROOT, "build/bench/bench_load"))
         if not os.path.exists(program):
             program = self.path("load")
             sources = [os.path.join(ROOT, "bench", f) for f in ("load.c", "load_worker.c", "histogram.c")]

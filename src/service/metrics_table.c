@@ -347,7 +347,9 @@ const struct metric METRIC_TABLE[METRICS] = {
                           .series = 1,
                           .read = read_dropped},
     [M_UP] = {.name = "auth_dependency_up",
-              .help = "1 if the database answers; if NATS is connected; if the service is ready.",
+              .help =
+                  "1 if the database answers; if NATS is connected (0 also without NATS_URL); if "
+                  "the service is ready.",
               .kind = METRIC_GAUGE,
               .series = ARRAY_LEN(DEPENDENCIES),
               .labels = {"dep"},

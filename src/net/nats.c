@@ -31,6 +31,8 @@ struct nats {
     natsSubscription *answers;  /* to inbox.N for the Nth message of a batch */
     natsInbox *inbox;
     unsigned batch; /* so that late answers to an earlier batch are known as such */
+    bool doubt;     /* of what comes next, the stream may have some already */
+    bool replicated;
     char error[160];
     char trouble[160];
 };
@@ -294,6 +296,11 @@ static bool has_subject(const json_t *config, const char *subject)
     return false;
 }
 
+static bool has_one_replica(const json_t *config)
+{
+    return json_integer_value(json_object_get(config, "num_replicas")) == 1;
+}
+
 /* Sets a number; true if it was another. */
 static bool set_ms(json_t *config, const char *key, int64_t ms)
 {
@@ -354,13 +361,18 @@ static void see_to_stream(struct nats *nats)
 {
     json_t *answer CLEANUP(cleanup_json) = NULL;
     nats->trouble[0] = '\0';
+    nats->replicated = true; /* for all we know */
     enum err e = ask(nats, "INFO", NULL, 0, &answer);
     if (e == OK)
         e = judge(nats, answer);
-    if (e == ERR_NOT_FOUND)
+    if (e == OK)
+        nats->replicated = !has_one_replica(json_object_get(answer, "config"));
+    if (e == ERR_NOT_FOUND) {
         e = create_stream(nats);
-    else if (e == OK)
+        nats->replicated = e != OK;
+    } else if (e == OK) {
         e = update_stream(nats, json_object_get(answer, "config"));
+    }
     if (e == OK)
         nats->trouble[0] = '\0';
 }
@@ -368,6 +380,7 @@ static void see_to_stream(struct nats *nats)
 enum err nats_connect(struct nats *nats)
 {
     disconnect(nats);
+    nats->doubt = true;
     const struct server *server = &nats->servers[nats->next_server];
     nats->next_server = (nats->next_server + 1) % nats->server_count;
     natsStatus s = connect_to(nats, server);
@@ -451,22 +464,52 @@ static natsStatus gather(struct nats *nats, struct nats_message *messages, size_
     return NATS_OK;
 }
 
+static natsStatus publish_together(struct nats *nats, struct nats_message *messages, size_t n,
+                                   size_t *stored)
+{
+    natsStatus s = NATS_OK;
+    nats->batch++;
+    for (size_t i = 0; i < n && s == NATS_OK; i++)
+        s = send_one(nats, &messages[i], i > 0 ? messages[i - 1].id : NULL, i);
+    return s == NATS_OK ? gather(nats, messages, n, stored) : s;
+}
+
+/* Up to the first that is not stored. */
+static natsStatus publish_singly(struct nats *nats, struct nats_message *messages, size_t n,
+                                 size_t *stored)
+{
+    natsStatus s = NATS_OK;
+    for (size_t i = 0; i < n && s == NATS_OK && *stored == i; i++) {
+        nats->batch++;
+        s = send_one(nats, &messages[i], NULL, 0);
+        if (s == NATS_OK)
+            s = gather(nats, &messages[i], 1, stored);
+    }
+    return s;
+}
+
+void nats_doubt(struct nats *nats)
+{
+    nats->doubt = true;
+}
+
 enum err nats_publish(struct nats *nats, struct nats_message *messages, size_t n)
 {
-    natsStatus s = nats_is_connected(nats) ? NATS_OK : NATS_CONNECTION_CLOSED;
+    natsStatus s = NATS_CONNECTION_CLOSED;
     size_t stored = 0;
-    nats->batch++;
+    bool singly = nats->doubt || nats->replicated;
+    nats->doubt = true;
     nats->error[0] = '\0';
     for (size_t i = 0; i < n; i++)
         messages[i].stored = false;
-    for (size_t i = 0; i < n && s == NATS_OK; i++)
-        s = send_one(nats, &messages[i], i > 0 ? messages[i - 1].id : NULL, i);
-    if (s == NATS_OK)
-        s = gather(nats, messages, n, &stored);
+    if (nats_is_connected(nats))
+        s = (singly ? publish_singly : publish_together)(nats, messages, n, &stored);
     if (s != NATS_OK)
         return failed(nats, "cannot publish", s);
-    if (stored == n)
+    if (stored == n) {
+        nats->doubt = false;
         return OK;
+    }
     if (stored == 0)
         disconnect(nats);
     return ERR_UNAVAILABLE;

@@ -63,8 +63,17 @@ MUST_USE bool nats_is_connected(const struct nats *nats);
 
 /* Sends n messages in this order and waits for what becomes of each. None is stored before the one
  * before it: what follows a message that was lost is refused. ERR_UNAVAILABLE if some are not
- * stored; the connection is then gone unless some are. */
+ * stored; the connection is then gone unless some are.
+ *
+ * While there is doubt about what the stream has (after a connection, after a failure, see
+ * nats_doubt) each message waits for the one before it: one that comes again is acknowledged
+ * without a look at what it follows, so that a new one among them could be overtaken. So it is for
+ * good on a stream with replicas, where a message that is refused for what it follows may keep its
+ * id. */
 MUST_USE enum err nats_publish(struct nats *nats, struct nats_message *messages, size_t n);
+
+/* Messages that are published next may be in the stream already. */
+void nats_doubt(struct nats *nats);
 
 /* Why the last call failed, for the log; and the stream's own trouble, "" if it is as it must be.
  */

@@ -2,20 +2,30 @@
  * operator's command tells of what it has done as well; the store takes the first to tell. */
 #include <string.h>
 
+#include "base/encode.h"
+#include "base/random.h"
 #include "service/metrics.h"
+
+static enum err write_event(struct store *store, enum event_kind kind, const char *kid,
+                            const char *state)
+{
+    struct store_conn *conn = NULL;
+    uint8_t id[16];
+    char trace_id[2 * sizeof id + 1];
+    TRY(random_bytes(id, sizeof id));
+    hex_encode(id, sizeof id, trace_id);
+    /* One wait is enough: it is the main thread that waits. */
+    TRY(store_is_up(store) ? store_conn_open(store, &conn) : ERR_UNAVAILABLE);
+    store_conn_trace(conn, trace_id); /* of no request: the event's own */
+    enum err e = store_tell_key(conn, kind, kid, state);
+    store_conn_close(conn);
+    return e;
+}
 
 static void tell(struct service *service, enum event_kind kind, const char *kid, const char *state)
 {
     struct store *store = service->config.store;
-    struct store_conn *conn = NULL;
-    if (!store_has_events(store))
-        return;
-    /* One wait is enough: it is the main thread that waits. */
-    enum err e = store_is_up(store) ? store_conn_open(store, &conn) : ERR_UNAVAILABLE;
-    if (e == OK)
-        e = store_tell_key(conn, kind, kid, state);
-    store_conn_close(conn);
-    if (e != OK)
+    if (store_has_events(store) && write_event(store, kind, kid, state) != OK)
         log_note(LOG_ERROR, "events.key_untold", "the event of a key could not be written", kid);
 }
 

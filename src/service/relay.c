@@ -51,7 +51,8 @@ struct relay {
     atomic_bool woken;
 
     /* ---- the thread's own ---- */
-    unsigned failures; /* to connect, in a row */
+    unsigned failures; /* to connect or to store anything, in a row */
+    bool led;          /* the backlog was ours when it was last looked at */
     uint64_t next_connect_ns;
     bool told_up, told_down;
     char told_trouble[160];
@@ -96,24 +97,32 @@ static void tell_connection(struct relay *relay)
 {
     bool up = nats_is_connected(relay->nats);
     atomic_store(&relay->connected, up);
-    if (up && !relay->told_up)
+    if (up && relay->failures == 0 && !relay->told_up) {
         log_note(LOG_INFO, "events.connected", "events go to NATS", NULL);
-    else if (!up && !relay->told_down)
-        log_note(LOG_WARN, "events.disconnected", "NATS cannot be reached; events wait",
+        relay->told_up = true;
+        relay->told_down = false;
+    } else if (!up && !relay->told_down) {
+        log_note(LOG_WARN, "events.disconnected", "NATS is away or takes nothing; events wait",
                  nats_last_error(relay->nats));
-    relay->told_up = up;
-    relay->told_down = !up;
+        relay->told_up = false;
+        relay->told_down = true;
+    }
+}
+
+/* Not yet when it is connected: it may answer and store nothing. */
+static void went_well(struct relay *relay)
+{
+    relay->failures = 0;
+    tell_connection(relay);
 }
 
 static bool connect_if_due(struct relay *relay)
 {
     if (!nats_is_connected(relay->nats) && clock_mono_ns() >= relay->next_connect_ns) {
-        if (nats_connect(relay->nats) == OK) {
-            relay->failures = 0;
+        if (nats_connect(relay->nats) == OK)
             tell_stream(relay);
-        } else {
+        else
             back_off(relay);
-        }
     }
     tell_connection(relay);
     return nats_is_connected(relay->nats);
@@ -179,12 +188,16 @@ static size_t publish(struct relay *relay, size_t n)
         atomic_fetch_add(relay->messages[i].stored ? &relay->published[kind] : &relay->failed[kind],
                          1);
     }
-    if (e != OK && stored == 0)
+    if (stored > 0)
+        relay->failures = 0;
+    else if (e != OK)
         back_off(relay);
     tell_connection(relay);
-    if (store_outbox_delete(relay->conn, seqs, stored) != OK)
+    if (store_outbox_delete(relay->conn, seqs, stored) != OK) {
+        nats_doubt(relay->nats);
         log_note(LOG_WARN, "events.delete", "sent events could not be deleted; they are sent again",
                  store_last_error());
+    }
     return stored;
 }
 
@@ -205,8 +218,13 @@ static struct pause one_round(struct relay *relay)
     if (store_outbox_read(relay->conn, relay->events, wanted, &count, &backlog) != OK)
         return (struct pause){TROUBLE_MS, false}; /* the probe tells of the database */
     note_backlog(relay, &backlog);
+    if (backlog.ours && !relay->led)
+        nats_doubt(relay->nats); /* whoever led before may have sent what it did not delete */
+    relay->led = backlog.ours;
     if (drop_excess(relay, &backlog))
         return (struct pause){0, false};
+    if (connected && (!backlog.ours || count == 0))
+        went_well(relay);
     if (!backlog.ours)
         return (struct pause){POLL_SHARED_MS, false};
     if (count == 0)

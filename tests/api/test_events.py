@@ -341,6 +341,50 @@ def test_an_outage_delays_events_and_nothing_else(make_server: ServerFactory, na
     assert generations == list(range(1, 22))
 
 
+def test_what_the_stream_lacks_is_not_overtaken(make_server: ServerFactory,
+                                                 nats: NatsServer) -> None:
+    """Of five events that wait, the stream has the first two and the fourth: their acknowledgements
+    were lost, and the third was not committed yet. It comes before the fifth, which follows it."""
+    server = make_server(NATS_URL="nats://127.0.0.1:1")
+    with server.client() as client:
+        tokens = client.sign_in(client.new_account())
+        for _ in range(3):
+            tokens = client.rotate(tokens.refresh)
+    server.stop()
+    waiting = sorted(server.db.rows("outbox"), key=lambda row: row["seq"])
+    ids = [str(row["event_id"]) for row in waiting]
+    assert len(ids) == 5
+    with nats.reader() as reader:
+        reader.ask(f"STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": ["auth.>"],
+                                               "num_replicas": 1})
+        for at in (0, 1, 3):
+            assert reader.publish(waiting[at]["subject"], b"{}", msg_id=ids[at]) == []
+    server.restart(NATS_URL=nats.url)
+    wait_drained(server.db)
+    with nats.reader() as reader:
+        stream = [message.headers["Nats-Msg-Id"] for message in reader.messages()]
+    assert stream == [ids[at] for at in (0, 1, 3, 2, 4)]
+
+
+def test_a_stream_that_takes_nothing_is_told_of_once(make_server: ServerFactory,
+                                                     nats: NatsServer) -> None:
+    """A connection that stores nothing is no connection: the log does not go back and forth."""
+    with nats.reader() as reader:
+        reader.ask(f"STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": ["auth.>"],
+                                               "max_msgs": 1, "discard": "new"})
+        assert reader.publish("auth.test", b"{}") == []
+    server = make_server(NATS_URL=nats.url)
+    with server.client() as client:
+        client.new_account()
+    failed = "auth_nats_publish_fail_total"
+    wait_until("four failures", lambda: sum(
+        number for name, number in nats_metrics(server).items() if name.startswith(failed)) >= 4,
+        seconds=20)
+    assert len(server.log_lines("events.connected")) <= 1
+    (line,) = server.log_lines("events.disconnected")
+    assert "maximum messages" in line["detail"]
+
+
 def test_an_unfitting_stream_is_adjusted_and_the_rest_left(make_sqlite_server: ServerFactory,
                                                            nats: NatsServer) -> None:
     """Subjects, age and duplicate window become ours; what an operator chose stays."""

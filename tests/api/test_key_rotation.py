@@ -35,6 +35,7 @@ SLACK = 300  # the real time that passes while the test does counts as well
 LIFETIME = 900 + 30  # of an access token, with the leeway of verifiers
 ROTATIONS = 10
 NOWHERE = "nats://127.0.0.1:9"  # the discard service: nobody is there
+TRACE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # as docs/events/envelope.json has it
 
 
 @functools.lru_cache(maxsize=None)
@@ -332,6 +333,7 @@ def _wait_told(server: Server, expected: list[tuple[str, str]]) -> None:
     while True:
         told = [(row["label"], row["detail"]) for row in _events_of_keys(server)]
         if told == expected:
+            assert all(TRACE_ID.fullmatch(row["trace_id"]) for row in _events_of_keys(server))
             return
         assert time.monotonic() < deadline, told
         time.sleep(0.1)

@@ -67,9 +67,12 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def publish(self, subject: str, data: bytes) -> list[str]:
+    def publish(self, subject: str, data: bytes, *, msg_id: str = "") -> list[str]:
         """Without a stream's answer; gives the server's errors."""
-        self._socket.sendall(f"PUB {subject} {len(data)}\r\n".encode() + data + b"\r\nPING\r\n")
+        head = f"NATS/1.0\r\nNats-Msg-Id: {msg_id}\r\n\r\n".encode() if msg_id else b""
+        sizes = f"{len(head)} {len(head) + len(data)}" if msg_id else f"{len(data)}"
+        line = f"{'HPUB' if msg_id else 'PUB'} {subject} {sizes}\r\n".encode()
+        self._socket.sendall(line + head + data + b"\r\nPING\r\n")
         errors = []
         while (line := self._file.readline().strip()) != b"PONG":
             errors.append(line.decode())

@@ -57,10 +57,11 @@ static void answer_shed(struct call *call, enum lane_id lane)
         answer_unsigned(call, "the signing lane is full or late");
 }
 
-/* Nobody will read it. */
+/* The client has hung up; or the process is about to end, and the client is to ask again. */
 static void answer_gone(struct call *call)
 {
-    answer_problem_status(call, OUTCOME_CLIENT_GONE, 503, "unavailable", "temporarily unavailable");
+    answer_retry(call, OUTCOME_CLIENT_GONE, ERR_UNAVAILABLE, "unavailable",
+                 "temporarily unavailable", 1);
 }
 
 /* ---- moving ---- */

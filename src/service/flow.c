@@ -187,6 +187,10 @@ static bool needs_hash(const struct route *route)
 
 enum http_verdict flow_start(struct call *call)
 {
+    if (http_is_closing(call->http)) {
+        answer_gone(call);
+        return HTTP_ANSWERED;
+    }
     if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
         answer_unavailable(call, "the database is down");
         return HTTP_ANSWERED;

@@ -124,6 +124,7 @@ struct call {
     struct uuid path_id;
 
     /* ---- flow.c's ---- */
+    uint64_t begun_ns; /* monotonic: when the request was complete and its steps began */
     struct argon2_job *hash_job;
     bool hash_place; /* admitted to the HASH lane, not pushed yet */
     bool gated;      /* set by begin: one of few at once that share gate_key */

@@ -72,8 +72,8 @@ static uint64_t start_by(const struct call *call, enum lane_id lane)
 {
     const struct service_settings *s = &call->service->config.settings;
     switch (lane) {
-    case LANE_HASH:
-        return call->http->started_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
+    case LANE_HASH: /* from when the request was there, however long its body took */
+        return call->begun_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
     case LANE_DB: /* from now: a login that has been hashed is not thrown away for its age. A
                    * quarter of the time stays for the operation itself. */
         return clock_mono_ns() + s->db_timeout_ms * NS_PER_MS * 3 / 4;
@@ -200,6 +200,7 @@ enum http_verdict flow_start(struct call *call)
         answer_unsigned(call, "the signer is down");
         return HTTP_ANSWERED;
     }
+    call->begun_ns = clock_mono_ns();
     if (needs_hash(call->route)) {
         struct lane_job *job = &call->http->job;
         memcpy(&job->flow, call->tenant_id.b + 12, sizeof job->flow);

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from harness.client import LOGIN, Account
 from harness.fixtures import ServerFactory
-from harness.raw import RawReply, json_request, parse, request
+from harness.raw import RawReply, json_request, read_reply, request
 from harness.server import Server
 from harness.settings import fault_binary
 
@@ -18,12 +18,7 @@ SLOW = {"ARGON_MEMORY_KB": "131072", "ARGON_ITERATIONS": "16", "MAX_CONCURRENT_H
 
 def _ask(link: socket.socket, data: bytes) -> RawReply:
     link.sendall(data)
-    received = b""
-    while (reply := parse(received)) is None:
-        chunk = link.recv(65536)
-        assert chunk, f"cut off after {received!r}"
-        received += chunk
-    return reply
+    return read_reply(link)
 
 
 @contextmanager

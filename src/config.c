@@ -42,6 +42,7 @@ static void read_environment(struct config *c)
             continue;
 #ifdef WW_FAILPOINTS
         if (strncmp(*e, "WATCHWORD_FAIL_AT=", 18) == 0 ||
+            strncmp(*e, "WATCHWORD_PAUSE_AT=", 19) == 0 ||
             strncmp(*e, "WATCHWORD_WITHOUT=", 18) == 0 || strncmp(*e, "WATCHWORD_SPEED=", 16) == 0)
             continue;
 #endif

@@ -12,6 +12,11 @@
 /* The estimator takes quadratic time; a password that is strong in its first bytes is strong. */
 #define ESTIMATE_BYTES_MAX 64
 
+/* NFC shortens a text in UTF-8 at most to a third, so longer input cannot fit; and it makes a text
+ * at most three times as long (Unicode Standard Annex 15). */
+#define INPUT_BYTES_MAX ((size_t)3 * PASSWORD_BYTES_MAX)
+#define NFC_BYTES_MAX (3 * INPUT_BYTES_MAX)
+
 /* What a stored hash may ask for: so many times a new one, or what an earlier setting may
  * reasonably have been, whichever is more. Beyond that the row is hostile. */
 #define MEMORY_FACTOR_MAX 4
@@ -19,30 +24,39 @@
 #define MEMORY_KIB_ALWAYS ((uint64_t)256 * 1024)
 #define WORK_KIB_ALWAYS (8 * MEMORY_KIB_ALWAYS) /* memory x iterations */
 
-enum err password_normalise(const char *in, size_t len, struct password *out)
+/* Left to itself u8_normalize takes memory from malloc and moves as the text grows, and each time
+ * leaves a piece of the password behind. This buffer is never too small; if it were, the result
+ * would be from malloc again. */
+static enum err normalise(const uint8_t *in, size_t len, struct password *out)
 {
-    if (!utf8_valid(in, len, NULL))
-        return ERR_MALFORMED;
-    /* NFC shortens a text at most to a third: longer input cannot fit. */
-    if (len > (size_t)3 * PASSWORD_BYTES_MAX)
-        return ERR_TOO_LARGE;
-    if (len == 0) { /* u8_normalize may answer NULL for it */
-        out->len = out->code_points = 0;
-        return OK;
-    }
-    size_t n = 0;
-    uint8_t *nfc = u8_normalize(UNINORM_NFC, (const uint8_t *)in, len, NULL, &n);
-    if (nfc == NULL)
-        return ERR_INTERNAL;
-    enum err e = n <= PASSWORD_BYTES_MAX ? OK : ERR_TOO_LARGE;
+    uint8_t buffer[NFC_BYTES_MAX];
+    size_t n = sizeof buffer;
+    uint8_t *nfc = u8_normalize(UNINORM_NFC, in, len, buffer, &n);
+    enum err e = nfc == NULL ? ERR_INTERNAL : n > PASSWORD_BYTES_MAX ? ERR_TOO_LARGE : OK;
     if (e == OK) {
         memcpy(out->data, nfc, n);
         out->len = n;
         out->code_points = u8_mbsnlen(nfc, n);
     }
-    secret_wipe(nfc, n);
-    free(nfc);
+    if (nfc != NULL && nfc != buffer) {
+        secret_wipe(nfc, n);
+        free(nfc);
+    }
+    secret_wipe(buffer, sizeof buffer);
     return e;
+}
+
+enum err password_normalise(const char *in, size_t len, struct password *out)
+{
+    if (!utf8_valid(in, len, NULL))
+        return ERR_MALFORMED;
+    if (len > INPUT_BYTES_MAX)
+        return ERR_TOO_LARGE;
+    if (len == 0) { /* u8_normalize may answer NULL for it */
+        out->len = out->code_points = 0;
+        return OK;
+    }
+    return normalise((const uint8_t *)in, len, out);
 }
 
 /* zxcvbn's scale: 10^3, 10^6, 10^8, 10^10 guesses begin scores 1 to 4. */

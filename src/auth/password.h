@@ -47,7 +47,8 @@ struct password_work {
     bool dummy; /* no outcome but ERR_DENIED */
 };
 
-/* NFC. ERR_MALFORMED if it is not UTF-8, ERR_TOO_LARGE if it cannot be anyone's password. */
+/* NFC. ERR_MALFORMED if it is not UTF-8, ERR_TOO_LARGE if it cannot be anyone's password,
+ * ERR_INTERNAL without memory. */
 MUST_USE enum err password_normalise(const char *in, size_t len, struct password *out);
 
 /* NULL if it may become a password; else the rule that it breaks, fit to be shown. email gives the

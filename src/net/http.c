@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/encode.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/secret.h"
@@ -37,6 +38,7 @@ struct http_server {
     struct http_shares *shares; /* NULL: no limit for an address */
     int listener;
     atomic_bool quiescing;
+    atomic_bool closing; /* raised by http_close: see there */
     atomic_uint in_flight;
 };
 
@@ -53,39 +55,6 @@ static enum http_method method_of(const char *name)
         if (strcmp(name, known[i].name) == 0)
             return known[i].method;
     return HTTP_OTHER;
-}
-
-const char *http_header(const struct http_request *request, const char *name)
-{
-    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-}
-
-struct wanted_cookie {
-    const char *name, *value;
-};
-
-static enum MHD_Result match_cookie(void *arg, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
-{
-    (void)kind;
-    struct wanted_cookie *wanted = arg;
-    if (strcmp(name, wanted->name) != 0)
-        return MHD_YES;
-    wanted->value = value;
-    return MHD_NO; /* the first of that name */
-}
-
-/* Not libmicrohttpd's look-up: that one ignores case, and cookie names do not (RFC 6265). */
-const char *http_cookie(const struct http_request *request, const char *name)
-{
-    struct wanted_cookie wanted = {name, NULL};
-    MHD_get_connection_values(request->connection, MHD_COOKIE_KIND, match_cookie, &wanted);
-    return wanted.value;
-}
-
-const char *http_query(const struct http_request *request, const char *name)
-{
-    return MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
 struct seen {
@@ -371,6 +340,11 @@ void http_resume(struct http_request *request)
     MHD_resume_connection(request->connection);
 }
 
+bool http_is_closing(const struct http_request *request)
+{
+    return atomic_load(&request->server->closing);
+}
+
 bool http_client_gone(const struct http_request *request)
 {
     char byte;
@@ -484,11 +458,26 @@ unsigned http_in_flight(const struct http_server *server)
     return atomic_load(&server->in_flight);
 }
 
+/* libmicrohttpd aborts the process if a request is suspended when its daemon stops. A connection
+ * that was kept alive can begin one until then. It is counted in in_flight first, and only then
+ * looks at closing, in one order for all threads: so either it is waited for here, or it sees that
+ * it must not be suspended. */
+static void wait_for_suspended(struct http_server *server)
+{
+    PAUSE("http.closing");
+    atomic_store(&server->closing, true);
+    while (http_in_flight(server) > 0)
+        usleep(1000);
+    PAUSE("http.closed");
+}
+
 void http_close(struct http_server *server)
 {
     if (server == NULL)
         return;
     bool quiesced = atomic_load(&server->quiescing);
+    if (quiesced)
+        wait_for_suspended(server);
     if (server->daemon != NULL)
         MHD_stop_daemon(server->daemon);
     /* The daemon closes its listener unless that was taken from it, or it never started. */

@@ -127,7 +127,9 @@ MUST_USE enum err http_open(const struct http_config *config, struct http_server
 void http_quiesce(struct http_server *server);
 /* Requests that have been begun and whose answer has not been sent to its last byte. */
 unsigned http_in_flight(const struct http_server *server);
-/* Ends all connections. No request may be suspended any more. */
+/* Ends all connections. After http_quiesce it waits until what is in flight has been answered, and
+ * what begins meanwhile must not be suspended (http_is_closing). Otherwise no request may be
+ * suspended any more. */
 void http_close(struct http_server *server);
 
 /* ---- reading a request (network thread only) ---- */
@@ -140,8 +142,13 @@ const char *http_query(const struct http_request *request, const char *name);
 void http_add_header(struct http_request *request, const char *name, const char *value);
 
 /* ---- giving away (see above) ---- */
+/* Not if http_is_closing. */
 void http_suspend(struct http_request *request);
 void http_resume(struct http_request *request);
+
+/* http_close has begun and may not wait for this request: begin must answer it. If this is false in
+ * begin, the request may be suspended, whenever that is. */
+MUST_USE bool http_is_closing(const struct http_request *request);
 
 /* The client has closed its side. */
 MUST_USE bool http_client_gone(const struct http_request *request);

@@ -40,7 +40,8 @@ struct lane {
     uint64_t job_ns; /* moving average of one job's time on one thread */
     uint64_t shed[LANE_DROPS];
     struct histogram wait;
-    unsigned opened;
+    unsigned opened; /* or failed to */
+    unsigned failed;
     enum err open_error;
     bool closing;
     unsigned started;
@@ -121,10 +122,16 @@ static uint64_t expected_wait_ns(struct lane *lane, unsigned ahead)
     return lane->job_ns * (2 * (uint64_t)ahead + lane->busy) / (2 * (uint64_t)threads);
 }
 
+/* No thread could open: nobody takes anything out. */
+static bool is_dead(const struct lane *lane)
+{
+    return lane->failed == lane->config.threads;
+}
+
 static enum err admit(struct lane *lane, struct lane_job *job)
 {
     struct flow *flow = flow_of(lane, job);
-    if (lane->queued + lane->coming >= lane->config.capacity) {
+    if (is_dead(lane) || lane->queued + lane->coming >= lane->config.capacity) {
         lane->shed[LANE_DROP_FULL]++;
         return ERR_BUSY;
     }
@@ -166,6 +173,8 @@ void lane_withdraw(struct lane *lane, struct lane_job *job)
 enum err lane_push(struct lane *lane, struct lane_job *job)
 {
     pthread_mutex_lock(&lane->lock);
+    if (is_dead(lane)) /* the place it was promised is none */
+        withdraw(lane, job);
     enum err e = job->admitted ? OK : admit(lane, job);
     if (e == OK) {
         withdraw(lane, job);
@@ -308,6 +317,19 @@ static void work(struct worker *worker)
     pthread_mutex_unlock(&lane->lock);
 }
 
+/* What was queued before the last thread had failed to open; admit lets in no more. */
+static void drop_stranded(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+    while (is_dead(lane) && lane->queued > 0) {
+        struct lane_job *job = dequeue(lane);
+        pthread_mutex_unlock(&lane->lock);
+        drop(lane, job, LANE_DROP_FULL);
+        pthread_mutex_lock(&lane->lock);
+    }
+    pthread_mutex_unlock(&lane->lock);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *worker = arg;
@@ -318,12 +340,16 @@ static void *worker_main(void *arg)
     enum err e = lane->config.thread_open(lane->config.arg, worker->index, &worker->context);
     pthread_mutex_lock(&lane->lock);
     lane->opened++;
-    if (e != OK)
+    if (e != OK) {
         lane->open_error = e;
+        lane->failed++;
+    }
     pthread_cond_signal(&lane->ready);
     pthread_mutex_unlock(&lane->lock);
-    if (e != OK)
+    if (e != OK) {
+        drop_stranded(lane);
         return NULL;
+    }
     work(worker);
     lane->config.thread_close(worker->context);
     return NULL;

@@ -36,7 +36,7 @@ struct lane_job {
 };
 
 enum lane_drop {
-    LANE_DROP_FULL,     /* refused at the door: too many */
+    LANE_DROP_FULL,     /* refused at the door: too many; or no thread could open */
     LANE_DROP_DEADLINE, /* its turn came, or would come, too late */
     LANE_DROP_GONE,     /* nobody waits for the answer any more */
     LANE_DROPS,
@@ -74,7 +74,8 @@ struct lane_config {
     bool (*joins)(const struct lane_job *first, const struct lane_job *job);
 };
 
-/* Starts the threads; each opens its context, and only then takes jobs. */
+/* Starts the threads; each opens its context, and only then takes jobs. If none can, what was
+ * queued is dropped (LANE_DROP_FULL), and everything else is refused. */
 MUST_USE enum err lane_open(const struct lane_config *config, struct lane **out);
 /* Waits until every thread has opened its context; the error of one that could not. */
 MUST_USE enum err lane_wait_open(struct lane *lane);

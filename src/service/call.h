@@ -124,6 +124,7 @@ struct call {
     struct uuid path_id;
 
     /* ---- flow.c's ---- */
+    uint64_t begun_ns; /* monotonic: when the request was complete and its steps began */
     struct argon2_job *hash_job;
     bool hash_place; /* admitted to the HASH lane, not pushed yet */
     bool gated;      /* set by begin: one of few at once that share gate_key */
@@ -210,7 +211,7 @@ void flow_end(struct call *call);
 void flow_drop(void *arg, struct lane_job *job, enum lane_drop why);
 bool flow_gone(const struct lane_job *job);
 MUST_USE enum err flow_hash_open(struct service *service);
-/* Lets the hash threads open, which wait until the listeners are up. */
+/* Lets the hash threads open, which wait until the listeners are up. May be repeated. */
 void flow_hash_release(void *service);
 MUST_USE enum err flow_sign_open(struct service *service);
 

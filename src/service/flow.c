@@ -58,10 +58,11 @@ static void answer_shed(struct call *call, enum lane_id lane)
         answer_unsigned(call, "the signing lane is full or late");
 }
 
-/* Nobody will read it. */
+/* The client has hung up; or the process is about to end, and the client is to ask again. */
 static void answer_gone(struct call *call)
 {
-    answer_problem_status(call, OUTCOME_CLIENT_GONE, 503, "unavailable", "temporarily unavailable");
+    answer_retry(call, OUTCOME_CLIENT_GONE, ERR_UNAVAILABLE, "unavailable",
+                 "temporarily unavailable", 1);
 }
 
 /* ---- moving ---- */
@@ -72,8 +73,8 @@ static uint64_t start_by(const struct call *call, enum lane_id lane)
 {
     const struct service_settings *s = &call->service->config.settings;
     switch (lane) {
-    case LANE_HASH:
-        return call->http->started_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
+    case LANE_HASH: /* from when the request was there, however long its body took */
+        return call->begun_ns + s->hash_acquire_timeout_ms * NS_PER_MS;
     case LANE_DB: /* from now: a login that has been hashed is not thrown away for its age. A
                    * quarter of the time stays for the operation itself. */
         return clock_mono_ns() + s->db_timeout_ms * NS_PER_MS * 3 / 4;
@@ -199,6 +200,10 @@ static uint32_t flow_of_tenant(const struct call *call)
 
 enum http_verdict flow_start(struct call *call)
 {
+    if (http_is_closing(call->http)) {
+        answer_gone(call);
+        return HTTP_ANSWERED;
+    }
     if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
         answer_unavailable(call, "the database is down");
         return HTTP_ANSWERED;
@@ -208,6 +213,7 @@ enum http_verdict flow_start(struct call *call)
         answer_unsigned(call, "the signer is down");
         return HTTP_ANSWERED;
     }
+    call->begun_ns = clock_mono_ns();
     if (needs_hash(call->route)) {
         struct lane_job *job = &call->http->job;
         job->flow = flow_of_tenant(call);

@@ -77,8 +77,12 @@ static enum flow start(struct call *call, struct member members[4])
         read_identity(call, &members[1]) == FLOW_DONE || limit_address(call) == FLOW_DONE ||
         limit_login(call, call->login.identity) == FLOW_DONE)
         return FLOW_DONE;
-    /* What cannot be anyone's password is hashed as the empty one: the same work, the same end. */
-    if (password_normalise(members[2].value, members[2].len, &call->login.password) != OK)
+    enum err e = password_normalise(members[2].value, members[2].len, &call->login.password);
+    if (e == ERR_INTERNAL) {
+        answer_fault(call, e, "out of memory");
+        return FLOW_DONE;
+    }
+    if (e != OK) /* cannot be anyone's: hashed as the empty one, the same work, the same end */
         call->login.password.len = 0;
     call->gated = true;
     memcpy(&call->gate_key, call->login.identity, sizeof call->gate_key);

@@ -12,7 +12,8 @@
 #include "base/clock.h"
 
 #define TEXT_MAX ((size_t)256 * 1024)
-/* Texts on their way at once: a slow reader keeps one in memory. */
+/* Texts on their way at once from each listener: a slow reader keeps one in memory. Those of the
+ * public one must not keep the operator's scrape out. */
 #define TEXTS_MAX 8
 
 /* ---- the series of HTTP requests ---- */
@@ -144,10 +145,15 @@ static void answer_text(struct call *call)
     call->outcome = OUTCOME_OK;
 }
 
+static atomic_uint *texts_of(const struct call *call)
+{
+    return &call->service->metrics->texts[call->operations];
+}
+
 enum flow metrics_start(struct call *call)
 {
     call->scraping = true;
-    if (atomic_fetch_add(&call->service->metrics->texts, 1) < TEXTS_MAX)
+    if (atomic_fetch_add(texts_of(call), 1) < TEXTS_MAX)
         answer_text(call);
     else
         answer_retry(call, OUTCOME_RATE_LIMITED, ERR_UNAVAILABLE, "unavailable",
@@ -158,7 +164,7 @@ enum flow metrics_start(struct call *call)
 void metrics_sent(const struct call *call)
 {
     if (call->scraping)
-        atomic_fetch_sub(&call->service->metrics->texts, 1);
+        atomic_fetch_sub(texts_of(call), 1);
 }
 
 /* ---- opening ---- */

@@ -82,7 +82,7 @@ struct http_series {
 struct service_metrics {
     struct service *service;
     struct metrics *counted;
-    atomic_uint texts;    /* on their way to clients */
+    atomic_uint texts[2]; /* on their way to clients: of the public listener, of operations */
     pthread_mutex_t lock; /* a scrape's, for the one below */
     struct process_usage usage;
     struct signing *signing; /* held during a scrape */

@@ -25,7 +25,7 @@ enum outcome {
     OUTCOME_FORBIDDEN,
     OUTCOME_METHOD_NOT_ALLOWED,
     OUTCOME_PREFLIGHT,
-    OUTCOME_CLIENT_GONE, /* hung up while its request waited */
+    OUTCOME_CLIENT_GONE, /* hung up while its request waited, or met the process at its end */
     OUTCOME_DB_UNAVAILABLE,
     OUTCOME_INTERNAL,
     OUTCOMES,

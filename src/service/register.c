@@ -87,6 +87,10 @@ static enum flow check_password(struct call *call, const struct member *member)
 {
     struct register_call *r = &call->registration;
     enum err e = password_normalise(member->value, member->len, &r->password);
+    if (e == ERR_INTERNAL) {
+        answer_fault(call, e, "out of memory");
+        return FLOW_DONE;
+    }
     const char *why = e == ERR_TOO_LARGE ? "password is too long"
                       : e == OK
                           ? password_refusal(call->service->config.password, &r->password, r->email)

@@ -67,6 +67,7 @@ enum err service_wait_open(struct service *service)
 void service_drain(struct service *service)
 {
     atomic_store(&service->draining, true);
+    flow_hash_release(service); /* what was queued during a start that failed needs its threads */
 }
 
 void service_abandon(struct service *service)

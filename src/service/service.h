@@ -67,7 +67,8 @@ MUST_USE enum err service_open(const struct service_config *config, struct servi
 /* Once the listeners are up: sets that memory aside. ERR_INTERNAL if the system does not have it.
  */
 MUST_USE enum err service_wait_open(struct service *service);
-/* Readiness turns false; what is under way goes on. */
+/* Readiness turns false; what is under way goes on, also if a start has failed before
+ * service_wait_open. */
 void service_drain(struct service *service);
 /* What waits for its turn is given up, as if all clients had gone. */
 void service_abandon(struct service *service);

@@ -14,7 +14,7 @@ from harness.client import LOGIN, REFRESH, SESSIONS, Account, tokens_of
 from harness.fixtures import ServerFactory, StorageFactory
 from harness.raw import json_request, parse, request
 from harness.server import Server, run_command
-from harness.settings import slowness
+from harness.settings import race_rounds, slowness
 
 # A hash of about a second, to have time to look.
 SLOW = {"ARGON_MEMORY_KB": "131072", "ARGON_ITERATIONS": "8", "MAX_CONCURRENT_HASHES": "1"}
@@ -157,11 +157,13 @@ def test_port_in_use_is_exit_1(make_sqlite_server: ServerFactory,
 
 
 class Load:
-    """Threads that refresh, each remembering the last token it was given."""
+    """Threads that refresh, each remembering the last token it was given. Who is told that the
+    service is about to end goes away."""
 
     def __init__(self, server: Server, starts: list[str]) -> None:
         self.tokens = list(starts)
         self.rotations = 0
+        self.ending = False
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(server.port, number))
@@ -177,6 +179,8 @@ class Load:
                     body = {"refresh_token": self.tokens[number]}
                     response = http.post(REFRESH, json=body, timeout=10)
                 except httpx.TransportError:
+                    return
+                if response.status_code == 503 and self.ending:
                     return
                 assert response.status_code == 200, response.text
                 self.tokens[number] = response.json()["refresh_token"]
@@ -213,6 +217,28 @@ def test_kill_under_load_loses_nothing_acknowledged(
             client.rotate(successor)
             assert len(server.db.live_sessions(account.tenant, account.user)) == 1
         assert_tokens(client.login(late))
+
+
+def test_sigterm_under_load_ends_well(make_sqlite_server: ServerFactory) -> None:
+    """Connections that are kept alive refresh up to the very end, round after round: exit code 0,
+    and every last token works."""
+    server = make_sqlite_server(REFRESH_LEEWAY_SECONDS="60")
+    with server.client() as client:
+        tokens = [client.new_session().refresh for _ in range(16)]
+    for _ in range(race_rounds()):
+        load = Load(server, tokens)
+        deadline = time.monotonic() + 10 * slowness()
+        while load.rotations < 64 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        load.ending = True
+        server.terminate()
+        server.wait_clean()
+        load.end()
+        tokens = load.tokens
+        server.start()
+    with server.client() as client:
+        for token in tokens:
+            client.rotate(token)
 
 
 def test_kill_during_hashing_leaves_no_lock(make_server: ServerFactory) -> None:

@@ -1,6 +1,8 @@
 """POST /api/auth/login (contract section 4)."""
 from __future__ import annotations
 
+import socket
+import time
 import uuid
 
 import pytest
@@ -9,7 +11,7 @@ from harness.checks import assert_invalid_credentials, assert_problem, assert_to
 from harness.client import LOGIN, Account, Client, fresh_email, fresh_tenant
 from harness.fixtures import ServerFactory
 from harness.keys import unb64u
-from harness.raw import Volley, count_statuses, exchange, json_request
+from harness.raw import Volley, count_statuses, exchange, json_request, read_reply
 from harness.server import Server
 
 
@@ -156,3 +158,17 @@ def test_parallel_good_logins_do_not_lock(server: Server, client: Client) -> Non
     with Volley([server.port], 30) as volley:
         replies = volley.fire([json_request(LOGIN, account.body())] * 30)
     assert count_statuses(replies) == {200: 30}
+
+
+def test_slow_body_is_no_wait_for_a_hash(make_sqlite_server: ServerFactory) -> None:
+    """An idle service hashes what came later than HASH_ACQUIRE_TIMEOUT_MS after its header section."""
+    server = make_sqlite_server(HASH_ACQUIRE_TIMEOUT_MS="1000")
+    with server.client() as client:
+        account = client.new_account()
+    head, _, body = json_request(LOGIN, account.body()).partition(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as link:
+        link.sendall(head + b"\r\n\r\n" + body[:1])
+        time.sleep(1.5)
+        link.sendall(body[1:])
+        reply = read_reply(link)
+    assert reply.status == 200, reply.body

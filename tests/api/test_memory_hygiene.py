@@ -31,6 +31,13 @@ def password() -> str:
     return "canary-" + secrets.token_hex(16)
 
 
+def pieces(text: str) -> Needles:
+    """What may be left of it if it was moved while it grew: free() writes over the beginning of each
+    place, and the next user over more."""
+    whole = text.encode()
+    return {f"bytes from {at} on": whole[at:at + 32] for at in range(16, len(whole) - 32, 32)}
+
+
 def of_token(token: str, what: str = "refresh token") -> Needles:
     """The text, its end (free() writes over the beginning), and the random part as bytes."""
     return {what: token.encode(), f"{what}, end": token[-64:].encode(),
@@ -86,6 +93,9 @@ def test_password_is_gone(server: Server) -> None:
         for wrong in (password(), "p" + secrets.token_hex(200), "p" + secrets.token_hex(4000)):
             client.login(dataclasses.replace(account, password=wrong))
             assert_gone(server, {"wrong": wrong[:64].encode(), "end": wrong[-64:].encode()})
+        long = "pä" + secrets.token_hex(500)
+        client.login(dataclasses.replace(account, password=long))
+        assert_gone(server, pieces(long))
         misplaced = password()
         client.login(dataclasses.replace(account, email=misplaced))
         assert_gone(server, {"as an address": misplaced.encode()})

@@ -245,6 +245,30 @@ def test_on_the_public_one_if_asked(make_sqlite_server: ServerFactory) -> None:
         assert client.post("/metrics").status_code == 405
 
 
+def _slow_scrape(port: int) -> socket.socket:
+    """A scrape whose answer is not read: the kernel takes but a part of it."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    link.connect(("127.0.0.1", port))
+    link.sendall(request("GET", "/metrics"))
+    return link
+
+
+def test_slow_public_readers_do_not_blind_the_operator(make_sqlite_server: ServerFactory) -> None:
+    """All places of the public listener are taken; those of the other are its own."""
+    server = make_sqlite_server(METRICS_PUBLIC="true")
+    links = [_slow_scrape(server.port) for _ in range(8)]
+    try:
+        for link in links:
+            assert link.recv(1) == b"H"
+        assert exchange(server.port, request("GET", "/metrics")).status == 503
+        assert server.ops("/metrics").status_code == 200
+    finally:
+        for link in links:
+            link.close()
+
+
 def test_a_scrape_is_quiet_and_leaves_the_database_alone(make_server: ServerFactory) -> None:
     """No log line, no job in any lane."""
     server = make_server()

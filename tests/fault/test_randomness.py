@@ -6,7 +6,6 @@ network alone.
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from harness.checks import assert_problem
 from harness.fixtures import ServerFactory
+from harness.preload import build_library
 from harness.settings import preloaded, slowness
 
 OWN_TRACE = {"x-trace-id": "none-can-be-made"}
@@ -45,12 +45,7 @@ ssize_t getrandom(void *buf, size_t len, unsigned flags)
 
 @pytest.fixture(scope="module")
 def broken_getrandom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("preload")
-    (folder / "getrandom.c").write_text(SOURCE)
-    library = folder / "getrandom.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(folder / "getrandom.c")],
-                   check=True)
-    return library
+    return build_library(tmp_path_factory.mktemp("preload"), SOURCE)
 
 
 def test_without_random_numbers_nothing_is_issued(

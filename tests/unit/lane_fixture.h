@@ -30,8 +30,9 @@ struct fixture {
     unsigned dropped[LANE_DROPS];
     unsigned opened, closed, idles, spared;
     int priority;
-    enum err open_result;
-    sem_t *open_wait; /* or NULL: what thread_open waits for */
+    enum err open_result; /* of the second thread */
+    bool all_fail;        /* of all threads */
+    sem_t *open_wait;     /* or NULL: what thread_open waits for */
 };
 
 struct job {
@@ -51,7 +52,7 @@ static enum err thread_open(void *arg, unsigned index, void **context)
     while (f->open_wait != NULL && sem_wait(f->open_wait) != 0)
         ;
     *context = f;
-    return index == 1 ? f->open_result : OK;
+    return index == 1 || f->all_fail ? f->open_result : OK;
 }
 
 static void thread_close(void *context)

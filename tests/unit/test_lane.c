@@ -361,6 +361,41 @@ TEST(a_thread_that_cannot_open_is_told_of)
     lane_close(NULL);
 }
 
+/* None opens: whoever was in the queue is told, whoever comes is refused, nobody waits for ever. */
+TEST(a_lane_without_threads_keeps_nobody)
+{
+    struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct lane_config config = config_of(&f, 2, 1, 10, 4);
+    struct job queued[3], promised, late;
+    sem_t wait;
+    sem_init(&wait, 0, 0);
+    f.open_wait = &wait;
+    f.open_result = ERR_INTERNAL;
+    f.all_fail = true;
+    assert_ok(lane_open(&config, &f.lane));
+    for (unsigned i = 0; i < 3; i++) {
+        queued[i] = job_of(i, i);
+        assert_ok(lane_push(f.lane, &queued[i].base));
+    }
+    promised = job_of(3, 0);
+    assert_ok(lane_admit(f.lane, &promised.base));
+    sem_post(&wait);
+    sem_post(&wait);
+    assert_err(lane_wait_open(f.lane), ERR_INTERNAL);
+    wait_for(&f, &f.done, 3);
+    assert_int_equal(f.dropped[LANE_DROP_FULL], 3);
+    late = job_of(4, 0);
+    assert_err(lane_push(f.lane, &promised.base), ERR_BUSY);
+    assert_err(lane_admit(f.lane, &late.base), ERR_BUSY);
+    assert_int_equal(stats_of(&f).depth, 0);
+    lane_close(f.lane);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(atomic_load(&queued[i].ends), 1);
+    assert_int_equal(atomic_load(&promised.ends), 0);
+    assert_int_equal(f.closed, 0);
+    sem_destroy(&wait);
+}
+
 static void post_all(void *arg)
 {
     struct fixture *f = arg;
@@ -490,6 +525,7 @@ int main(void)
         cmocka_unit_test(closing_works_off_what_was_pushed),
         cmocka_unit_test(threads_open_and_may_give_way_to_others),
         cmocka_unit_test(a_thread_that_cannot_open_is_told_of),
+        cmocka_unit_test(a_lane_without_threads_keeps_nobody),
         cmocka_unit_test(a_thread_that_cannot_be_made_ends_the_start_though_others_wait_in_theirs),
         cmocka_unit_test(a_thread_without_jobs_says_so_once),
         cmocka_unit_test(under_many_threads_every_job_ends_exactly_once),

@@ -152,6 +152,19 @@ TEST(what_cannot_be_a_password_is_refused_before_any_work)
     assert_int_equal(p.len, PASSWORD_BYTES_MAX);
 }
 
+/* U+1D160 is the worst: NFC makes twelve bytes of its four. */
+TEST(what_grows_most_is_taken_up_to_the_limit)
+{
+    struct password p;
+    char in[3 * PASSWORD_BYTES_MAX + 1];
+    for (size_t i = 0; i + 4 < sizeof in; i += 4)
+        memcpy(in + i, "\xf0\x9d\x85\xa0", 4);
+    assert_ok(password_normalise(in, (size_t)4 * 85, &p));
+    assert_int_equal(p.len, 12 * 85);
+    assert_err(password_normalise(in, (size_t)4 * 86, &p), ERR_TOO_LARGE);
+    assert_err(password_normalise(in, sizeof in - 1, &p), ERR_TOO_LARGE);
+}
+
 TEST(rules_are_told_in_words)
 {
     struct password p = normalised("1234567");
@@ -344,6 +357,7 @@ int main(void)
         WITH_POLICY(composed_and_decomposed_spellings_are_one_password_and_nothing_else_is_folded),
         WITH_POLICY(lengths_are_code_points_of_the_nfc_form),
         WITH_POLICY(what_cannot_be_a_password_is_refused_before_any_work),
+        WITH_POLICY(what_grows_most_is_taken_up_to_the_limit),
         WITH_POLICY(rules_are_told_in_words),
         WITH_POLICY(what_is_easy_to_guess_is_refused_when_asked_for),
         WITH_POLICY(a_dummy_costs_the_same_and_is_never_ok),

@@ -67,6 +67,16 @@ def exchange(port: int, data: bytes, *, timeout: float = 5, head: bool = False) 
     return reply
 
 
+def read_reply(link: socket.socket) -> RawReply:
+    """The next answer on a connection on which nothing else is under way."""
+    received = b""
+    while (reply := parse(received)) is None:
+        chunk = link.recv(65536)
+        assert chunk, f"cut off after {received!r}"
+        received += chunk
+    return reply
+
+
 def exchange_all(port: int, data: bytes, *, timeout: float = 5) -> tuple[list[RawReply], bool]:
     """Send bytes and read until the server closes, or falls silent; all answers."""
     received, closed = _talk(port, data, timeout, until_closed=True, head=False)

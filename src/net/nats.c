@@ -8,24 +8,17 @@
 #include "base/json.h"
 #include "base/secret.h"
 #include "net/libnats.h"
+#include "net/nats_url.h"
 
-#define DEFAULT_PORT 4222
 #define PING_INTERVAL_MS 20000
 #define SUBJECT_MAX 256
 #define REPLY_MAX 4096
 #define CONFIG_MAX ((size_t)32 * 1024)
 
-struct server {
-    char host[256];
-    unsigned port;
-    const char *url; /* inside the copy of the list */
-    bool secure;
-};
-
 struct nats {
     struct nats_stream stream;
     struct secret urls; /* the list, its commas replaced by NUL */
-    struct server servers[NATS_SERVERS_MAX];
+    struct nats_server servers[NATS_SERVERS_MAX];
     unsigned server_count, next_server;
     natsConnection *connection; /* NULL: not connected */
     natsSubscription *answers;  /* to inbox.N for the Nth message of a batch */
@@ -37,81 +30,16 @@ struct nats {
     char trouble[160];
 };
 
-/* ---- the URL ---- */
-
-/* The part between scheme (and credentials) and path: host and port. */
-static const char *read_authority(const char *url, size_t len, struct server *out)
-{
-    size_t scheme = len > 7 && strncmp(url, "nats://", 7) == 0  ? 7
-                    : len > 6 && strncmp(url, "tls://", 6) == 0 ? 6
-                                                                : 0;
-    if (scheme == 0)
-        return "must begin with nats:// or tls://";
-    if (len >= NATS_URL_MAX)
-        return "is too long";
-    const char *p = url + scheme, *end = url + len;
-    for (const char *at = p; at < end; at++)
-        if (*at == '@')
-            p = at + 1;
-    bool literal = p < end && *p == '[';
-    size_t host = literal ? strcspn(p, "],") + 1 : strcspn(p, ":/,");
-    if (p + host > end)
-        return "has no host";
-    const char *name = literal ? p + 1 : p;
-    size_t name_len = literal ? host - 2 : host;
-    if (name_len == 0 || name_len >= sizeof out->host || (literal && host < 3))
-        return "has no host";
-    uint64_t port = DEFAULT_PORT;
-    p += host;
-    if (p < end &&
-        (*p != ':' || decimal_parse(p + 1, (size_t)(end - p - 1), 1, 65535, &port) != OK))
-        return "has a port that is none, or something after it";
-    text_copy(out->host, sizeof out->host, name, name_len);
-    out->port = (unsigned)port;
-    out->secure = scheme == 6;
-    return NULL;
-}
-
-const char *nats_url_flaw(const char *url)
-{
-    for (unsigned count = 1;; count++) {
-        struct server server;
-        size_t len = strcspn(url, ",");
-        const char *flaw = read_authority(url, len, &server);
-        if (flaw != NULL)
-            return flaw;
-        if (url[len] == '\0')
-            return NULL;
-        if (count == NATS_SERVERS_MAX)
-            return "names too many servers";
-        url += len + 1;
-    }
-}
-
-bool nats_list_ports(const char *url, void (*note)(void *arg, unsigned port), void *arg)
-{
-    bool secure = false;
-    for (;;) {
-        struct server server;
-        size_t len = strcspn(url, ",");
-        if (read_authority(url, len, &server) == NULL) {
-            note(arg, server.port);
-            secure = secure || server.secure;
-        }
-        if (url[len] == '\0')
-            return secure;
-        url += len + 1;
-    }
-}
+/* ---- the servers ---- */
 
 static enum err read_servers(struct nats *nats, const char *urls)
 {
     TRY(secret_copy(urls, strlen(urls), &nats->urls));
     char *p = (char *)nats->urls.data;
     while (nats->server_count < NATS_SERVERS_MAX) {
-        struct server *server = &nats->servers[nats->server_count++];
+        struct nats_server *server = &nats->servers[nats->server_count++];
         size_t len = strcspn(p, ",");
-        if (read_authority(p, len, server) != NULL)
+        if (nats_server_read(p, len, server) != NULL)
             return ERR_INVALID;
         server->url = p;
         if (p[len] == '\0')
@@ -196,7 +124,7 @@ static void cleanup_message(natsMsg **message)
     natsMsg_Destroy(*message);
 }
 
-static natsStatus set_options(natsOptions *o, const struct server *server)
+static natsStatus set_options(natsOptions *o, const struct nats_server *server)
 {
     natsStatus s = natsOptions_SetURL(o, server->url);
     if (s == NATS_OK)
@@ -222,7 +150,7 @@ static natsStatus set_options(natsOptions *o, const struct server *server)
     return s;
 }
 
-static natsStatus connect_to(struct nats *nats, const struct server *server)
+static natsStatus connect_to(struct nats *nats, const struct nats_server *server)
 {
     natsOptions *options CLEANUP(cleanup_options) = NULL;
     char pattern[SUBJECT_MAX];
@@ -381,7 +309,7 @@ enum err nats_connect(struct nats *nats)
 {
     disconnect(nats);
     nats->doubt = true;
-    const struct server *server = &nats->servers[nats->next_server];
+    const struct nats_server *server = &nats->servers[nats->next_server];
     nats->next_server = (nats->next_server + 1) % nats->server_count;
     natsStatus s = connect_to(nats, server);
     if (s != NATS_OK)

@@ -48,6 +48,8 @@ static enum err batch_nothing(struct store_conn *base)
     return OK;
 }
 
+/* A server that answers and takes no writes is as good as none. Connecting to it anew shows when it
+ * takes them again, or leads to the one that does. */
 static enum err probe(struct store_conn *base)
 {
     struct pg_conn *conn = (struct pg_conn *)base;
@@ -55,6 +57,10 @@ static enum err probe(struct store_conn *base)
     PGresult *res CLEANUP(cleanup_result) = NULL;
     pg_call(&call, PG_PROBE);
     TRY(pg_run(conn, &call, 1, &res));
+    if (pg_get_bool(res, 0, 1)) {
+        pg_disconnect(conn);
+        return store_fail(ERR_UNAVAILABLE, "postgresql", "the database is read-only");
+    }
     return pg_get_i64(res, 0, 0) == STORE_MIGRATION_COUNT ? OK : ERR_CONFLICT;
 }
 

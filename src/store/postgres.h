@@ -88,7 +88,7 @@ bool pg_put_telling_of(struct pg_call *call, const struct store_conn *conn, cons
                        enum event_kind kind);
 
 /* Runs the calls in one transaction and one round trip. On OK results[i] is the answer to calls[i];
- * the caller clears them. */
+ * the caller clears them. With ERR_UNAVAILABLE the connection is given up. */
 MUST_USE enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n,
                          PGresult **results);
 

@@ -202,7 +202,8 @@
 #define UNLOCKED " FOR UPDATE SKIP LOCKED))"
 
 const char *const PG_SQL[PG_STATEMENTS] = {
-    [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint FROM migrations",
+    [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint,"
+                 " current_setting('transaction_read_only')::boolean FROM migrations",
     [PG_IDEMPOTENCY_FIND] = "SELECT user_id FROM idempotency_keys"
                             " WHERE key_digest = $1::bytea AND created_at > " NOW " - $2::bigint",
     [PG_REGISTER] = REGISTER(""),

@@ -83,8 +83,8 @@ void store_conn_deadline(struct store_conn *conn, uint64_t mono_ns);
 MUST_USE enum err store_batch_begin(struct store_conn *conn);
 MUST_USE enum err store_batch_end(struct store_conn *conn);
 
-/* Reaches the database and compares versions: OK, ERR_CONFLICT (not migrated, or too new). Updates
- * store_is_up. */
+/* Reaches the database, sees that it takes writes and compares versions: OK, ERR_CONFLICT (not
+ * migrated, or too new). Updates store_is_up. */
 MUST_USE enum err store_probe(struct store_conn *conn);
 
 /* ---- credentials ---- */

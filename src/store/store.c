@@ -127,7 +127,7 @@ static enum err told(struct store_conn *conn, enum err e)
 
 enum err store_batch_begin(struct store_conn *conn)
 {
-    return conn->store->ops->batch_begin(conn);
+    return told(conn, conn->store->ops->batch_begin(conn));
 }
 
 enum err store_batch_end(struct store_conn *conn)

@@ -228,9 +228,10 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_SESSION_LIST] = "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
                         " AND user_id = $2::uuid AND " LIVE " AND " CURRENT
                         " ORDER BY opened_at DESC, id DESC LIMIT $3::bigint",
-    /* Never back, should the database's clock go back. */
-    [PG_SESSION_FENCE] = "UPDATE settings SET value = greatest(value, " NOW ")"
+    /* $1 not before this. Never back, should the database's clock go back. */
+    [PG_SESSION_FENCE] = "UPDATE settings SET value = greatest(value, " NOW ", $1::bigint)"
                          " WHERE name = 'sessions_not_before' RETURNING value",
+    [PG_SESSION_LATEST] = "SELECT coalesce(max(opened_at), 0) FROM sessions",
     [PG_SESSION_DELETE_ALL] = SESSION_DELETE_ALL(""),
     [PG_SESSION_REVOKE] = SESSION_REVOKE(""),
     /* $1 tenant $2 email or null $3 user or null */

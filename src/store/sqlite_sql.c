@@ -73,6 +73,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     /* Never back, should the clock go back. */
     [SQ_SESSION_FENCE] = "UPDATE settings SET value = max(value, ?1)"
                          " WHERE name = 'sessions_not_before' RETURNING value",
+    [SQ_SESSION_LATEST] = "SELECT coalesce(max(opened_at), 0) FROM sessions",
     [SQ_SESSION_DELETE_ALL] = "DELETE FROM sessions WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_SESSION_OWNER] = "SELECT tenant_id, user_id FROM sessions WHERE id = ?1",
     [SQ_USER_FIND] = "SELECT user_id, email, password_hash, status = 'active', created_at,"

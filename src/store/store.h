@@ -330,9 +330,10 @@ struct store_revoked {
 MUST_USE enum err store_revoke_session(struct store_conn *conn, const struct uuid *session_id,
                                        const char *reason, struct store_revoked *out);
 
-/* Ends every session there is, of everybody: none that was opened up to now is refreshed, listed or
- * counted from here on, on any instance, however many there are. A row learns of it, with the
- * reason "operator", when its session is next presented. Gives the time, which never goes back. */
+/* Ends every session there is, of everybody: none that was opened up to now, also by a clock that
+ * was ahead, is refreshed, listed or counted from here on, on any instance, however many there are.
+ * A row learns of it, with the reason "operator", when its session is next presented. Gives the
+ * time, which never goes back. If it fails, those opened by such a clock may be left. */
 MUST_USE enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before);
 
 /* ---- the sweep: what nobody needs any more goes, in small steps ---- */

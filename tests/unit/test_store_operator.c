@@ -282,6 +282,22 @@ TEST(no_session_opened_before_a_fence_is_good_for_anything)
     assert_int_equal(rotated(&next), STORE_REVOKED);
 }
 
+TEST(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence)
+{
+    struct someone who = someone_registered();
+    struct store_new_session s = session_of(&who);
+    int64_t fence = 0;
+    s.opened_at += 3600000;
+    assert_ok(store_login_finish(conn, &s));
+    struct store_rotation r = rotation_of(&s);
+    assert_ok(store_fence_sessions(conn, &fence));
+    assert_int_equal(fence, s.opened_at);
+    assert_int_equal(live_sessions(&who), 0);
+    assert_int_equal(rotated(&r), STORE_REVOKED);
+    store_raw("DELETE FROM sessions WHERE id = %s", &s.session_id);
+    store_raw("UPDATE settings SET value = 0 WHERE name = 'sessions_not_before'", NULL);
+}
+
 TEST(a_fence_never_moves_back)
 {
     struct someone who = someone_registered();
@@ -308,6 +324,7 @@ int run_operator_tests(void)
         cmocka_unit_test(operations_on_nobody_change_nothing),
         cmocka_unit_test(any_session_can_be_revoked_once),
         cmocka_unit_test(no_session_opened_before_a_fence_is_good_for_anything),
+        cmocka_unit_test(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence),
         cmocka_unit_test(a_fence_never_moves_back),
         cmocka_unit_test(no_login_that_is_under_way_outlives_a_disabling_or_a_deletion),
     };

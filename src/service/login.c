@@ -117,7 +117,7 @@ static void refund(struct call *call, struct store_conn *conn)
         .threshold = call->service->config.settings.lockout_threshold,
     };
     memcpy(refund.identity_digest, login->identity, sizeof refund.identity_digest);
-    enum err e = conn != NULL ? store_login_refund(conn, &refund) : ERR_UNAVAILABLE;
+    enum err e = conn != NULL ? refunds_try(conn, &refund) : ERR_UNAVAILABLE;
     if (e == OK || e == ERR_NOT_FOUND)
         return;
     refunds_keep(call->service->refunds, &refund);

@@ -6,10 +6,10 @@
  * transaction and, on PostgreSQL, one round trip on its usual path.
  *
  * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing
- * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat), ERR_BUSY (this
- * one met a lock or was too slow, nothing was changed; others are not affected) or ERR_INTERNAL.
- * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock
- * on PostgreSQL and this machine's on SQLite.
+ * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat,
+ * store_login_refund as it says), ERR_BUSY (this one met a lock or was too slow, nothing was
+ * changed; others are not affected) or ERR_INTERNAL. Outputs are untouched unless it returns OK.
+ * Times are Unix milliseconds by the database's clock on PostgreSQL and this machine's on SQLite.
  */
 #ifndef WW_STORE_STORE_H
 #define WW_STORE_STORE_H
@@ -154,13 +154,14 @@ struct store_refund {
     struct uuid tenant_id;
     uint8_t identity_digest[STORE_DIGEST_LEN];
     struct uuid attempt_id;
-    int64_t window_started_at; /* of store_login_begin; 0 if that failed, so that nobody knows */
+    int64_t window_started_at; /* of store_login_begin; 0 if nobody knows whether there is one */
     unsigned threshold;
 };
 
 /* Gives the reserved attempt back, and takes its held event back: the password was not judged, or
  * was right. ERR_NOT_FOUND if nothing is there to give back. Of a reservation that nobody knows of:
- * only if it was made, and no other has followed; once. */
+ * only if it was made, and no other has followed; once. Of one that is known: each time, so with
+ * ERR_UNAVAILABLE it is not known any more. */
 MUST_USE enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund);
 
 struct store_new_session {

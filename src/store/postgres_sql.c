@@ -150,17 +150,21 @@
     " AND generation > $2::bigint AND NOT (generation = $2 + 1"                                    \
     " AND sealed_successor IS NOT NULL AND rotated_at + $3::bigint > " NOW ")"
 
-/* $1 session $2 reason, and for one's own $3 tenant $4 user */
-#define SESSION_END "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND " LIVE
-#define SESSION_END_OWN                                                                            \
-    "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid"                                      \
-    " AND tenant_id = $3::uuid AND user_id = $4::uuid AND " LIVE
+/* What ends sessions ends not only those that are live by its clock: a rotation on its way may have
+ * looked at an earlier one, and would bring back what has just expired. Only the end of a live one
+ * is told and counted. */
+#define NOT_ENDED "revoked_at IS NULL"
 
-/* Not only what is live by this clock: a rotation on its way may have looked at an earlier one, and
- * would bring back what has just expired. $1 tenant $2 user $3 reason */
+/* $1 session $2 reason, and for one's own $3 tenant $4 user */
+#define SESSION_END(own, told)                                                                     \
+    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid" own " AND " NOT_ENDED     \
+    "   RETURNING " SESSION_ID ", " WAS_LIVE ")" told " SELECT FROM r WHERE live"
+#define OWN " AND tenant_id = $3::uuid AND user_id = $4::uuid"
+
+/* $1 tenant $2 user $3 reason */
 #define SESSION_END_ALL(told)                                                                      \
     "WITH l AS MATERIALIZED (SELECT id FROM sessions WHERE tenant_id = $1::uuid"                   \
-    "   AND user_id = $2::uuid AND revoked_at IS NULL" LOCK_IN_ORDER "),"                          \
+    "   AND user_id = $2::uuid AND " NOT_ENDED LOCK_IN_ORDER "),"                                  \
     " r AS (UPDATE sessions SET " END "$3::text FROM l WHERE sessions.id = l.id"                   \
     "   RETURNING tenant_id, user_id, sessions.id, " WAS_LIVE ")" told                             \
     " SELECT count(*) FILTER (WHERE live) FROM r"
@@ -175,7 +179,7 @@
 
 /* $1 session $2 reason */
 #define SESSION_REVOKE(told)                                                                       \
-    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND revoked_at IS NULL"    \
+    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND " NOT_ENDED            \
     "   RETURNING " SESSION_ID ", " WAS_LIVE ")" told                                              \
     " SELECT tenant_id, user_id, EXISTS (SELECT FROM r WHERE live) FROM sessions"                  \
     " WHERE id = $1"
@@ -222,8 +226,8 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_ROTATE_FIND] =
         "SELECT " SESSION_COLUMNS ", " NOW ", revoked_at IS NOT NULL OR NOT " ACTIVE ","
         " sealed_successor FROM sessions WHERE id = $1::uuid",
-    [PG_SESSION_END] = SESSION_END,
-    [PG_SESSION_END_OWN] = SESSION_END_OWN,
+    [PG_SESSION_END] = SESSION_END("", ""),
+    [PG_SESSION_END_OWN] = SESSION_END(OWN, ""),
     [PG_SESSION_END_ALL] = SESSION_END_ALL(""),
     [PG_SESSION_LIST] = "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
                         " AND user_id = $2::uuid AND " LIVE " AND " CURRENT
@@ -347,11 +351,9 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
                         " user_agent",
              "r WHERE true", "$6", "$7")
             TELL_REVOKED("'replay_detected'", "r WHERE true", "$8", "$9")),
-    [PG_SESSION_END] = TELLING(
-        SESSION_END, SESSION_ID,
-        TELL("told", "'auth.user_logged_out'", OF_SESSION, SESSION_ID, "r WHERE true", "$3", "$4")),
-    [PG_SESSION_END_OWN] =
-        TELLING(SESSION_END_OWN, SESSION_ID, TELL_REVOKED("$2::text", "r WHERE true", "$5", "$6")),
+    [PG_SESSION_END] = SESSION_END("", TELL("told", "'auth.user_logged_out'", OF_SESSION,
+                                            SESSION_ID, "r WHERE live", "$3", "$4")),
+    [PG_SESSION_END_OWN] = SESSION_END(OWN, TELL_REVOKED("$2::text", "r WHERE live", "$5", "$6")),
     [PG_SESSION_END_ALL] = SESSION_END_ALL(TELL_REVOKED("$3::text", "r WHERE live", "$4", "$5")),
     [PG_SESSION_DELETE_ALL] =
         SESSION_DELETE_ALL(TELL_REVOKED("'account_deleted'", "r WHERE live", "$3", "$4")),

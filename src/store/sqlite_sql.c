@@ -3,6 +3,12 @@
 
 #define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
 
+/* What ends sessions ends not only those that are live by its clock: a rotation that waits may have
+ * looked at an earlier one, and would bring back what has just expired. Only the end of a live one
+ * is told and counted. */
+#define NOT_ENDED "revoked_at IS NULL"
+#define WAS_LIVE "idle_expires_at > ?1 AND absolute_expires_at > ?1"
+
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
 
@@ -54,18 +60,16 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
                           " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
                           " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
-    [SQ_SESSION_END] =
+    [SQ_SESSION_END] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
+                       " sealed_successor = NULL WHERE id = ?2 AND " NOT_ENDED
+                       " RETURNING " WAS_LIVE ", tenant_id, user_id",
+    [SQ_SESSION_END_OWN] =
         "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-        " sealed_successor = NULL WHERE id = ?2 AND " LIVE " RETURNING tenant_id, user_id",
-    [SQ_SESSION_END_OWN] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-                           " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
-                           " AND user_id = ?5 AND " LIVE " RETURNING tenant_id, user_id",
-    /* Not only what is live by this clock: a rotation that waits may have looked at an earlier one,
-     * and would bring back what has just expired. */
+        " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
+        " AND user_id = ?5 AND " NOT_ENDED " RETURNING " WAS_LIVE ", tenant_id, user_id",
     [SQ_SESSION_END_ALL] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?4,"
                            " sealed_successor = NULL WHERE tenant_id = ?2 AND user_id = ?3"
-                           " AND revoked_at IS NULL"
-                           " RETURNING idle_expires_at > ?1 AND absolute_expires_at > ?1, id",
+                           " AND " NOT_ENDED " RETURNING " WAS_LIVE ", id",
     [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
                         " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE

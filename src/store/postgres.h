@@ -11,6 +11,7 @@ enum pg_statement {
     PG_REGISTER,
     PG_LOGIN_BEGIN,
     PG_LOGIN_REFUND,
+    PG_LOCK_CONFIRM,
     PG_LOGIN_LOCK,
     PG_LOGIN_FINISH,
     PG_LOGIN_EVICT,
@@ -36,7 +37,6 @@ enum pg_statement {
     PG_IDEMPOTENCY_DELETE,
     PG_OUTBOX_SCRUB,
     PG_OUTBOX_TELL_KEY,
-    PG_OUTBOX_RELEASE,
     PG_OUTBOX_LEAD,
     PG_OUTBOX_READ,
     PG_OUTBOX_MEASURE,
@@ -153,7 +153,6 @@ enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_i
 /* ---- postgres_outbox.c ---- */
 enum err pg_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
                      const char *state);
-enum err pg_release_event(struct store_conn *base, const struct uuid *attempt_id);
 enum err pg_outbox_read(struct store_conn *base, struct store_event *out, size_t max, size_t *count,
                         struct store_backlog *backlog);
 enum err pg_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);

@@ -102,6 +102,11 @@
 #define TAKE_BACK(attempt)                                                                         \
     " AS (DELETE FROM outbox WHERE attempt_id = " attempt "::uuid AND held_until > 0)"
 
+/* $1 tenant $2 identity digest $3 attempt */
+#define LOCKED_BY                                                                                  \
+    "SELECT FROM login_throttle WHERE tenant_id = $1::uuid AND identity_digest = $2::bytea"        \
+    " AND last_attempt = $3::uuid AND locked_until IS NOT NULL"
+
 /* $1 session $2 tenant $3 user $4 token digest $5 identity digest $6 ip $7 agent $8 idle
  * $9 absolute $10 old hash $11 new hash or null $12 opened */
 #define LOGIN_FINISH(told)                                                                         \
@@ -213,6 +218,7 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_REGISTER] = REGISTER(""),
     [PG_LOGIN_BEGIN] = LOGIN_BEGIN(""),
     [PG_LOGIN_REFUND] = LOGIN_REFUND,
+    [PG_LOCK_CONFIRM] = LOCKED_BY,
     /* Logins of one user, and whatever ends the user's sessions, come one after the other. The
      * statements that follow see what the one before left. */
     [PG_LOGIN_LOCK] = "SELECT FROM credentials WHERE tenant_id = $1::uuid AND user_id = $2::uuid"
@@ -272,7 +278,6 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "   ON CONFLICT DO NOTHING RETURNING name)"
         " INSERT INTO outbox (subject, trace_id, label, detail)"
         " SELECT $1::text, $2::text, $3, $4 FROM first",
-    [PG_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = $1::uuid",
     [PG_OUTBOX_LEAD] = "SELECT pg_try_advisory_lock(" RELAY_LOCK ")",
     /* $1 how many */
     [PG_OUTBOX_READ] =
@@ -332,6 +337,10 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
         "   t.locked_until, $6, n.now + $9::bigint FROM n CROSS JOIN t LEFT JOIN c ON true"
         "   WHERE t.locked_until IS NOT NULL AND $8::bigint = 1)"),
     [PG_LOGIN_REFUND] = "WITH taken" TAKE_BACK("$5") " " LOGIN_REFUND,
+    [PG_LOCK_CONFIRM] = "WITH l AS (" LOCKED_BY "), released AS (UPDATE outbox SET held_until = 0"
+                        "   WHERE attempt_id = $3 AND EXISTS (SELECT FROM l)),"
+                        " taken AS (DELETE FROM outbox WHERE attempt_id = $3 AND held_until > 0"
+                        "   AND NOT EXISTS (SELECT FROM l)) SELECT FROM l",
     /* $14 attempt whose event may be held, or null */
     [PG_LOGIN_FINISH] = LOGIN_FINISH(TELL("told", "'auth.user_logged_in'", OF_SESSION, SESSION_ID,
                                           "s WHERE true", "$13", "$14") ", taken" TAKE_BACK("$15")),

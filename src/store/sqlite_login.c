@@ -218,6 +218,32 @@ enum err sqlite_login_refund(struct store_conn *base, const struct store_refund 
     return sqlite_end(conn, refund_one(conn, refund));
 }
 
+static enum err confirm_lock(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_THROTTLE_LOCKED_BY);
+    sqlite_bind_id(st, 1, tenant_id);
+    sqlite_bind_digest(st, 2, identity_digest);
+    sqlite_bind_id(st, 3, attempt_id);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    bool stands = row;
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    if (stands)
+        return sqlite_release(conn, attempt_id);
+    TRY(sqlite_take_back(conn, attempt_id));
+    return ERR_NOT_FOUND;
+}
+
+enum err sqlite_confirm_lock(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(sqlite_begin(conn));
+    return sqlite_end(conn, confirm_lock(conn, tenant_id, identity_digest, attempt_id));
+}
+
 static enum err check_active(struct sqlite_conn *conn, const struct store_new_session *s)
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_CREDENTIAL_IS_ACTIVE);

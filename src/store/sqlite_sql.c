@@ -42,6 +42,9 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
                            " ELSE locked_until END, last_attempt = nullif(last_attempt, ?5)"
                            " WHERE tenant_id = ?1 AND identity_digest = ?2"
                            " AND (window_started_at = ?3 OR (?3 = 0 AND last_attempt = ?5))",
+    [SQ_THROTTLE_LOCKED_BY] = "SELECT 1 FROM login_throttle WHERE tenant_id = ?1"
+                              " AND identity_digest = ?2 AND last_attempt = ?3"
+                              " AND locked_until IS NOT NULL",
     [SQ_THROTTLE_CLEAR] =
         "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"

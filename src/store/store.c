@@ -165,6 +165,13 @@ enum err store_login_refund(struct store_conn *conn, const struct store_refund *
     return told(conn, conn->store->ops->login_refund(conn, refund));
 }
 
+enum err store_confirm_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                            const uint8_t identity_digest[STORE_DIGEST_LEN],
+                            const struct uuid *attempt_id)
+{
+    return told(conn, conn->store->ops->confirm_lock(conn, tenant_id, identity_digest, attempt_id));
+}
+
 enum err store_login_finish(struct store_conn *conn, const struct store_new_session *session)
 {
     return told(conn, conn->store->ops->login_finish(conn, session));

@@ -139,7 +139,7 @@ struct store_login {
     int64_t now;
 };
 
-/* The attempt that locks writes the event at once, held: store_release_event lets it go when the
+/* The attempt that locks writes the event at once, held: store_confirm_lock lets it go when the
  * password was wrong, store_login_finish and store_login_refund take it back. If none of them comes
  * (a crash), the lock stays, and the event goes out after hold_ms.
  *
@@ -163,6 +163,13 @@ struct store_refund {
  * only if it was made, and no other has followed; once. Of one that is known: each time, so with
  * ERR_UNAVAILABLE it is not known any more. */
 MUST_USE enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund);
+
+/* The password of a last_attempt was wrong: lets its held event go. ERR_NOT_FOUND if the lock is
+ * gone by now (another attempt was right, or has been given back, or an operator has unlocked):
+ * takes the event back. */
+MUST_USE enum err store_confirm_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                                     const uint8_t identity_digest[STORE_DIGEST_LEN],
+                                     const struct uuid *attempt_id);
 
 struct store_new_session {
     struct uuid session_id;

@@ -113,8 +113,7 @@ enum err pg_delete_user(struct store_conn *base, const struct uuid *tenant_id,
         pg_put_i64(&calls[2], 0);
         pg_put_id(&calls[2], user_id);
     }
-    pg_call(&calls[3], PG_IDEMPOTENCY_DELETE);
-    pg_put_id(&calls[3], user_id);
+    call_user(&calls[3], PG_IDEMPOTENCY_DELETE, tenant_id, user_id);
     call_user(&calls[4], PG_USER_DELETE, tenant_id, user_id);
     pg_put_telling(&calls[4], base, EVENT_USER_DELETED);
     call_user(&calls[5], PG_OUTBOX_SCRUB, tenant_id, user_id);

@@ -59,10 +59,10 @@
     "   (tenant_id, user_id, email, password_hash, created_at, updated_at, status)"                \
     "   SELECT $1::uuid, $2::uuid, $3::text, $4::text, " NOW ", " NOW ", $7::text"                 \
     "   WHERE NOT EXISTS (SELECT FROM known) ON CONFLICT DO NOTHING RETURNING user_id),"           \
-    " keyed AS (INSERT INTO idempotency_keys (key_digest, user_id, created_at)"                    \
-    "   SELECT $5::bytea, user_id, " NOW " FROM added WHERE $5::bytea IS NOT NULL"                 \
-    "   ON CONFLICT (key_digest) DO UPDATE"                                                        \
-    "   SET user_id = EXCLUDED.user_id, created_at = EXCLUDED.created_at)" told                    \
+    " keyed AS (INSERT INTO idempotency_keys (key_digest, tenant_id, user_id, created_at)"         \
+    "   SELECT $5::bytea, $1, user_id, " NOW " FROM added WHERE $5::bytea IS NOT NULL"             \
+    "   ON CONFLICT (key_digest) DO UPDATE SET tenant_id = EXCLUDED.tenant_id,"                    \
+    "   user_id = EXCLUDED.user_id, created_at = EXCLUDED.created_at)" told                        \
     " SELECT user_id FROM known UNION ALL SELECT user_id FROM added"
 
 /* $1 tenant $2 email $3 identity digest $4 threshold $5 lock time $6 attempt. The same rule as
@@ -262,7 +262,8 @@ const char *const PG_SQL[PG_STATEMENTS] = {
                      " FROM (SELECT " NOW " AS now) n LEFT JOIN login_throttle"
                      " ON tenant_id = $1::uuid AND identity_digest = $2::bytea",
     [PG_LOCK_DELETE] = LOCK_DELETE " RETURNING " WAS_LOCKED,
-    [PG_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = $1::uuid",
+    [PG_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys"
+                              " WHERE tenant_id = $1::uuid AND user_id = $2::uuid",
     /* $1 tenant $2 user: what a deleted user leaves in events that wait */
     [PG_OUTBOX_SCRUB] =
         "UPDATE outbox SET client_ip = NULL, user_agent = NULL, previous_ip = NULL,"

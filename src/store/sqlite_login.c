@@ -23,13 +23,14 @@ static enum err find_idempotent(struct sqlite_conn *conn, const uint8_t *digest,
     return OK;
 }
 
-static enum err put_idempotent(struct sqlite_conn *conn, const uint8_t *digest, int64_t now,
-                               const struct uuid *user_id)
+static enum err put_idempotent(struct sqlite_conn *conn, const struct store_credential *c,
+                               const uint8_t *digest, int64_t now)
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_PUT);
     sqlite_bind_digest(st, 1, digest);
-    sqlite_bind_id(st, 2, user_id);
-    sqlite3_bind_int64(st, 3, now);
+    sqlite_bind_id(st, 2, &c->tenant_id);
+    sqlite_bind_id(st, 3, &c->user_id);
+    sqlite3_bind_int64(st, 4, now);
     return sqlite_run(conn, st, NULL);
 }
 
@@ -66,7 +67,7 @@ static enum err register_once(struct sqlite_conn *conn, const struct store_crede
                                      .label = c->email};
     TRY(sqlite_tell(conn, &told));
     if (digest != NULL)
-        TRY(put_idempotent(conn, digest, now, &c->user_id));
+        TRY(put_idempotent(conn, c, digest, now));
     *user_id = c->user_id;
     return OK;
 }

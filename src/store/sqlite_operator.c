@@ -179,9 +179,7 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
                                      .tenant_id = tenant_id,
                                      .user_id = user_id};
     TRY(sqlite_tell(conn, &told));
-    sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_DELETE);
-    sqlite_bind_id(st, 1, user_id);
-    return sqlite_run(conn, st, NULL);
+    return sqlite_run(conn, use_user(conn, SQ_IDEMPOTENCY_DELETE, tenant_id, user_id), NULL);
 }
 
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,

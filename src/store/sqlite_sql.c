@@ -18,7 +18,8 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_ROLLBACK] = "ROLLBACK",
     [SQ_IDEMPOTENCY_FIND] =
         "SELECT user_id FROM idempotency_keys WHERE key_digest = ?1 AND created_at > ?2",
-    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys VALUES (?1, ?2, ?3)",
+    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys"
+                           " (key_digest, tenant_id, user_id, created_at) VALUES (?1, ?2, ?3, ?4)",
     [SQ_CREDENTIAL_PUT] =
         "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at,"
         " status) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING",
@@ -91,7 +92,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
                            " WHERE tenant_id = ?1 AND user_id = ?2 AND status <> ?3",
     [SQ_USER_EXISTS] = "SELECT 1 FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_USER_DELETE] = "DELETE FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
-    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = ?1",
+    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_OUTBOX_PUT] =
         "INSERT INTO outbox (event_id, subject, occurred_at, held_until, trace_id, tenant_id,"
         " user_id, session_id, identity, label, detail, number, age_ms, client_ip, user_agent,"

@@ -152,6 +152,21 @@ TEST(who_is_deleted_leaves_nothing_and_nobody_else_is_touched)
     assert_true(uuid_equal(&id, &who.user_id));
 }
 
+TEST(who_is_deleted_takes_along_no_key_of_the_same_id_in_another_tenant)
+{
+    struct someone who = someone_new(), twin = someone_new(), nobody = someone_new();
+    struct uuid id;
+    uint64_t ended = 0;
+    twin.user_id = who.user_id;
+    assert_ok(someone_register(conn, &who, who.digest, &id));
+    assert_ok(someone_register(conn, &twin, twin.digest, &id));
+    assert_ok(store_delete_user(conn, &who.tenant_id, &who.user_id, who.digest, &ended));
+    assert_err(store_delete_user(conn, &nobody.tenant_id, &who.user_id, nobody.digest, &ended),
+               ERR_NOT_FOUND);
+    assert_ok(someone_register(conn, &twin, twin.digest, &id)); /* a repetition still */
+    assert_true(uuid_equal(&id, &twin.user_id));
+}
+
 TEST(operations_on_nobody_change_nothing)
 {
     struct someone nobody = someone_new(), who = someone_registered();
@@ -321,6 +336,7 @@ int run_operator_tests(void)
         cmocka_unit_test(who_is_disabled_has_no_session_and_gets_none_until_enabled),
         cmocka_unit_test(a_session_of_an_account_that_was_disabled_behind_our_back_is_revoked),
         cmocka_unit_test(who_is_deleted_leaves_nothing_and_nobody_else_is_touched),
+        cmocka_unit_test(who_is_deleted_takes_along_no_key_of_the_same_id_in_another_tenant),
         cmocka_unit_test(operations_on_nobody_change_nothing),
         cmocka_unit_test(any_session_can_be_revoked_once),
         cmocka_unit_test(no_session_opened_before_a_fence_is_good_for_anything),

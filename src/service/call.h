@@ -142,9 +142,9 @@ struct call {
     const char *error; /* a literal: the problem's code */
     enum limit_scope limited_by;
     enum verify verify;
-    uint64_t hash_ns; /* of the first hash; 0: none was made */
-    bool locked_now;  /* this attempt locked the account */
-    bool replayed;
+    uint64_t hash_ns;        /* of the first hash; 0: none was made */
+    bool locked_now;         /* this attempt locked the account */
+    bool replayed;           /* by a DB step: true once its transaction is through */
     int64_t replay_distance; /* generations */
     bool concluded;          /* counted and logged */
     bool scraping;           /* holds one of the places for the metrics' text */
@@ -341,6 +341,8 @@ enum flow refresh_sign_end(struct call *call);
  * *judged says what it is worth (refresh_token_parse). Shared with logout. */
 enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged);
 void answer_invalid_refresh(struct call *call);
+/* The replay's own line, once it is committed. */
+void refresh_note_replay(const struct call *call);
 
 enum flow logout_start(struct call *call);
 enum flow logout_end(struct call *call, struct store_conn *conn);

@@ -328,6 +328,7 @@ static void db_failed(struct call *call, const char *why)
         return;
     }
     answer_reset(call);
+    call->replayed = false;
     answer_unavailable(call, why);
     flow_end(call);
 }
@@ -352,6 +353,8 @@ static void db_done(struct call *call)
     failpoint_committed(call);
     if (call->settled)
         call->undo = NULL;
+    if (call->replayed)
+        refresh_note_replay(call);
     if (call->undoing)
         leave(call);
     else

@@ -121,7 +121,7 @@ static void refund(struct call *call, struct store_conn *conn)
         .threshold = call->service->config.settings.lockout_threshold,
     };
     memcpy(refund.identity_digest, login->identity, sizeof refund.identity_digest);
-    enum err e = conn != NULL ? store_login_refund(conn, &refund) : ERR_UNAVAILABLE;
+    enum err e = conn != NULL ? refunds_try(conn, &refund) : ERR_UNAVAILABLE;
     if (e == OK || e == ERR_NOT_FOUND)
         return;
     refunds_keep(call->service->refunds, &refund);
@@ -186,14 +186,6 @@ enum flow login_verify_begin(struct call *call, struct argon2_job **job)
     return FLOW_NEXT;
 }
 
-/* If it fails, the event goes out later by itself. */
-static void release_lock_event(struct call *call, struct store_conn *conn)
-{
-    enum err e =
-        conn != NULL ? store_release_event(conn, &call->login.attempt_id) : ERR_UNAVAILABLE;
-    (void)e;
-}
-
 static void note_lock(struct call *call)
 {
     struct log_line line;
@@ -204,6 +196,19 @@ static void note_lock(struct call *call)
     clock_format_rfc3339(call->login.found.locked_until, until);
     log_str(&line, "locked_until", until);
     log_end(&line);
+}
+
+/* While the password was hashed the lock may have been lifted. If nobody can be asked it is told,
+ * and its event goes out later by itself. */
+static void tell_lock(struct call *call, struct store_conn *conn)
+{
+    const struct login_call *login = &call->login;
+    enum err e = conn != NULL ? store_confirm_lock(conn, &call->tenant_id, login->identity,
+                                                   &login->attempt_id)
+                              : ERR_UNAVAILABLE;
+    call->undo = NULL; /* once, whatever becomes of the transaction */
+    if (e != ERR_NOT_FOUND)
+        note_lock(call);
 }
 
 enum flow login_verify_end(struct call *call)
@@ -218,12 +223,8 @@ enum flow login_verify_end(struct call *call)
     call->verify = right ? VERIFY_OK : VERIFY_FAIL;
     if (!right) {
         /* This attempt counts; if it locks, that may be told now. */
-        call->undo = login->found.last_attempt && store_has_events(call->service->config.store)
-                         ? release_lock_event
-                         : NULL;
+        call->undo = login->found.last_attempt ? tell_lock : NULL;
         answer_denied(call, login->found.found ? OUTCOME_INVALID_PASSWORD : OUTCOME_NOT_FOUND);
-        if (login->found.last_attempt)
-            note_lock(call);
         return FLOW_DONE;
     }
     if (!login->found.active) {

@@ -108,13 +108,11 @@ enum flow refresh_start(struct call *call)
 
 /* ---- rotate ---- */
 
-static void note_replay(struct call *call)
+void refresh_note_replay(const struct call *call)
 {
     const struct refresh_call *r = &call->refresh;
     const struct store_session *s = &r->result.session;
     struct log_line line;
-    call->replayed = true;
-    call->replay_distance = (int64_t)s->generation - r->presented.generation;
     if (!note_begin(call, &line, LOG_WARN, "security.refresh_replay_detected",
                     "a spent refresh token was presented; the session has been ended"))
         return;
@@ -123,6 +121,15 @@ static void note_replay(struct call *call)
     log_str(&line, "previous_ip", s->client_ip);
     log_str(&line, "previous_user_agent", s->user_agent);
     log_end(&line);
+}
+
+/* To be told once the end of the session has been committed. */
+static enum flow refuse_replay(struct call *call)
+{
+    const struct refresh_call *r = &call->refresh;
+    call->replayed = true;
+    call->replay_distance = (int64_t)r->result.session.generation - r->presented.generation;
+    return refuse(call, OUTCOME_REPLAYED);
 }
 
 static void take_owner(struct call *call)
@@ -164,8 +171,7 @@ static enum flow rotated(struct call *call, enum err e)
     case STORE_RETRIED:
         return retry(call);
     case STORE_REPLAYED:
-        note_replay(call);
-        return refuse(call, OUTCOME_REPLAYED);
+        return refuse_replay(call);
     case STORE_EXPIRED:
         return refuse(call, OUTCOME_EXPIRED);
     case STORE_REVOKED:

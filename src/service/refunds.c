@@ -59,6 +59,16 @@ static void keep(struct refunds *refunds, const struct kept *kept)
     pthread_mutex_unlock(&refunds->lock);
 }
 
+/* Counting back by the window may be repeated at the cost of another's failure. The name is gone
+ * with the refund; or with the next attempt, and then this one stays counted, the safe side. */
+enum err refunds_try(struct store_conn *conn, struct store_refund *refund)
+{
+    enum err e = store_login_refund(conn, refund);
+    if (e == ERR_UNAVAILABLE)
+        refund->window_started_at = 0;
+    return e;
+}
+
 void refunds_keep(struct refunds *refunds, const struct store_refund *refund)
 {
     keep(refunds, &(struct kept){*refund, 0});
@@ -90,7 +100,7 @@ void refunds_settle(struct refunds *refunds, struct store_conn *conn)
     enum err e = OK;
     for (unsigned i = 0; i < count; i++) {
         if (e != ERR_UNAVAILABLE)
-            e = store_login_refund(conn, &all[i].refund);
+            e = refunds_try(conn, &all[i].refund);
         if (stays(&all[i], e))
             keep(refunds, &all[i]);
     }

@@ -18,6 +18,10 @@ struct refunds;
 MUST_USE enum err refunds_open(struct refunds **out);
 void refunds_close(struct refunds *refunds);
 
+/* store_login_refund. If it may have been done and nobody knows, the refund goes by the attempt's
+ * name from then on: however often it is tried again, the attempt is given back once. */
+MUST_USE enum err refunds_try(struct store_conn *conn, struct store_refund *refund);
+
 void refunds_keep(struct refunds *refunds, const struct store_refund *refund);
 
 /* Gives back all that is kept, until the database fails again. What nobody knows of stays for a few

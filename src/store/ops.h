@@ -27,6 +27,8 @@ struct store_ops {
     enum err (*login_begin)(struct store_conn *conn, const struct store_login_request *request,
                             struct store_login *out);
     enum err (*login_refund)(struct store_conn *conn, const struct store_refund *refund);
+    enum err (*confirm_lock)(struct store_conn *conn, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id);
     enum err (*login_finish)(struct store_conn *conn, const struct store_new_session *session);
     enum err (*rotate)(struct store_conn *conn, const struct store_rotation *rotation,
                        struct store_rotation_result *out);
@@ -57,7 +59,6 @@ struct store_ops {
     enum err (*fence_sessions)(struct store_conn *conn, int64_t *not_before);
     enum err (*tell_key)(struct store_conn *conn, enum event_kind kind, const char *kid,
                          const char *state);
-    enum err (*release_event)(struct store_conn *conn, const struct uuid *attempt_id);
     enum err (*outbox_read)(struct store_conn *conn, struct store_event *out, size_t max,
                             size_t *count, struct store_backlog *backlog);
     enum err (*outbox_delete)(struct store_conn *conn, const int64_t *seqs, size_t n);

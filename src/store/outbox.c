@@ -59,13 +59,6 @@ enum err store_tell_key(struct store_conn *conn, enum event_kind kind, const cha
     return store_tells(conn, kind) ? conn->store->ops->tell_key(conn, kind, kid, state) : OK;
 }
 
-enum err store_release_event(struct store_conn *conn, const struct uuid *attempt_id)
-{
-    return store_tells(conn, EVENT_ACCOUNT_LOCKED)
-               ? conn->store->ops->release_event(conn, attempt_id)
-               : OK;
-}
-
 enum err store_outbox_read(struct store_conn *conn, struct store_event *out, size_t max,
                            size_t *count, struct store_backlog *backlog)
 {

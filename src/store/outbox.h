@@ -64,9 +64,6 @@ void store_conn_trace(struct store_conn *conn, const char *trace_id);
 MUST_USE enum err store_tell_key(struct store_conn *conn, enum event_kind kind, const char *kid,
                                  const char *state);
 
-/* Lets the event of a lock go that was held until its attempt had been judged. */
-MUST_USE enum err store_release_event(struct store_conn *conn, const struct uuid *attempt_id);
-
 /* ---- for the relay ---- */
 
 #define STORE_DETAIL_MAX 32

@@ -48,6 +48,8 @@ static enum err batch_nothing(struct store_conn *base)
     return OK;
 }
 
+/* A server that answers and takes no writes is as good as none. Connecting to it anew shows when it
+ * takes them again, or leads to the one that does. */
 static enum err probe(struct store_conn *base)
 {
     struct pg_conn *conn = (struct pg_conn *)base;
@@ -55,6 +57,10 @@ static enum err probe(struct store_conn *base)
     PGresult *res CLEANUP(cleanup_result) = NULL;
     pg_call(&call, PG_PROBE);
     TRY(pg_run(conn, &call, 1, &res));
+    if (pg_get_bool(res, 0, 1)) {
+        pg_disconnect(conn);
+        return store_fail(ERR_UNAVAILABLE, "postgresql", "the database is read-only");
+    }
     return pg_get_i64(res, 0, 0) == STORE_MIGRATION_COUNT ? OK : ERR_CONFLICT;
 }
 
@@ -151,6 +157,19 @@ static enum err login_refund(struct store_conn *base, const struct store_refund 
     return pg_changes(res) == 1 ? OK : ERR_NOT_FOUND;
 }
 
+static enum err confirm_lock(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id)
+{
+    struct pg_call call;
+    PGresult *res CLEANUP(cleanup_result) = NULL;
+    pg_call(&call, PG_LOCK_CONFIRM);
+    pg_put_id(&call, tenant_id);
+    pg_put_bytes(&call, identity_digest, STORE_DIGEST_LEN);
+    pg_put_id(&call, attempt_id);
+    TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
+    return PQntuples(res) == 1 ? OK : ERR_NOT_FOUND;
+}
+
 static enum err login_finish(struct store_conn *base, const struct store_new_session *s)
 {
     struct pg_call calls[3];
@@ -201,6 +220,7 @@ const struct store_ops STORE_POSTGRESQL = {
     .register_credential = register_credential,
     .login_begin = login_begin,
     .login_refund = login_refund,
+    .confirm_lock = confirm_lock,
     .login_finish = login_finish,
     .rotate = pg_rotate,
     .rotate_many = pg_rotate_many,
@@ -216,7 +236,6 @@ const struct store_ops STORE_POSTGRESQL = {
     .read_hashes = pg_read_hashes,
     .fence_sessions = pg_fence_sessions,
     .tell_key = pg_tell_key,
-    .release_event = pg_release_event,
     .outbox_read = pg_outbox_read,
     .outbox_delete = pg_outbox_delete,
     .outbox_drop = pg_outbox_drop,

@@ -11,6 +11,7 @@ enum pg_statement {
     PG_REGISTER,
     PG_LOGIN_BEGIN,
     PG_LOGIN_REFUND,
+    PG_LOCK_CONFIRM,
     PG_LOGIN_LOCK,
     PG_LOGIN_FINISH,
     PG_LOGIN_EVICT,
@@ -24,6 +25,7 @@ enum pg_statement {
     PG_SESSION_END_ALL,
     PG_SESSION_LIST,
     PG_SESSION_FENCE,
+    PG_SESSION_LATEST,
     PG_SESSION_DELETE_ALL,
     PG_SESSION_REVOKE,
     PG_USER_FIND,
@@ -35,7 +37,6 @@ enum pg_statement {
     PG_IDEMPOTENCY_DELETE,
     PG_OUTBOX_SCRUB,
     PG_OUTBOX_TELL_KEY,
-    PG_OUTBOX_RELEASE,
     PG_OUTBOX_LEAD,
     PG_OUTBOX_READ,
     PG_OUTBOX_MEASURE,
@@ -88,7 +89,7 @@ bool pg_put_telling_of(struct pg_call *call, const struct store_conn *conn, cons
                        enum event_kind kind);
 
 /* Runs the calls in one transaction and one round trip. On OK results[i] is the answer to calls[i];
- * the caller clears them. */
+ * the caller clears them. With ERR_UNAVAILABLE the connection is given up. */
 MUST_USE enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n,
                          PGresult **results);
 
@@ -152,7 +153,6 @@ enum err pg_revoke_session(struct store_conn *base, const struct uuid *session_i
 /* ---- postgres_outbox.c ---- */
 enum err pg_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
                      const char *state);
-enum err pg_release_event(struct store_conn *base, const struct uuid *attempt_id);
 enum err pg_outbox_read(struct store_conn *base, struct store_event *out, size_t max, size_t *count,
                         struct store_backlog *backlog);
 enum err pg_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);

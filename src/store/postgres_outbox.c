@@ -26,15 +26,6 @@ enum err pg_tell_key(struct store_conn *base, enum event_kind kind, const char *
     return pg_run((struct pg_conn *)base, &call, 1, &res);
 }
 
-enum err pg_release_event(struct store_conn *base, const struct uuid *attempt_id)
-{
-    struct pg_call call;
-    PGresult *res CLEANUP(cleanup_result) = NULL;
-    pg_call(&call, PG_OUTBOX_RELEASE);
-    pg_put_id(&call, attempt_id);
-    return pg_run((struct pg_conn *)base, &call, 1, &res);
-}
-
 /* ---- reading ---- */
 
 static bool get_id(const PGresult *res, int row, int column, struct uuid *out)

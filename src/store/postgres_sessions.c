@@ -200,7 +200,7 @@ enum err pg_end_session(struct store_conn *base, const struct uuid *session_id,
     }
     pg_put_telling(&call, base, tenant_id != NULL ? EVENT_SESSION_REVOKED : EVENT_USER_LOGGED_OUT);
     TRY(pg_run((struct pg_conn *)base, &call, 1, &res));
-    return pg_changes(res) == 1 ? OK : ERR_NOT_FOUND;
+    return PQntuples(res) == 1 ? OK : ERR_NOT_FOUND;
 }
 
 enum err pg_end_sessions(struct store_conn *base, const struct uuid *tenant_id,

@@ -59,10 +59,10 @@
     "   (tenant_id, user_id, email, password_hash, created_at, updated_at, status)"                \
     "   SELECT $1::uuid, $2::uuid, $3::text, $4::text, " NOW ", " NOW ", $7::text"                 \
     "   WHERE NOT EXISTS (SELECT FROM known) ON CONFLICT DO NOTHING RETURNING user_id),"           \
-    " keyed AS (INSERT INTO idempotency_keys (key_digest, user_id, created_at)"                    \
-    "   SELECT $5::bytea, user_id, " NOW " FROM added WHERE $5::bytea IS NOT NULL"                 \
-    "   ON CONFLICT (key_digest) DO UPDATE"                                                        \
-    "   SET user_id = EXCLUDED.user_id, created_at = EXCLUDED.created_at)" told                    \
+    " keyed AS (INSERT INTO idempotency_keys (key_digest, tenant_id, user_id, created_at)"         \
+    "   SELECT $5::bytea, $1, user_id, " NOW " FROM added WHERE $5::bytea IS NOT NULL"             \
+    "   ON CONFLICT (key_digest) DO UPDATE SET tenant_id = EXCLUDED.tenant_id,"                    \
+    "   user_id = EXCLUDED.user_id, created_at = EXCLUDED.created_at)" told                        \
     " SELECT user_id FROM known UNION ALL SELECT user_id FROM added"
 
 /* $1 tenant $2 email $3 identity digest $4 threshold $5 lock time $6 attempt. The same rule as
@@ -101,6 +101,11 @@
 /* Takes back the event of a lock that is none. */
 #define TAKE_BACK(attempt)                                                                         \
     " AS (DELETE FROM outbox WHERE attempt_id = " attempt "::uuid AND held_until > 0)"
+
+/* $1 tenant $2 identity digest $3 attempt */
+#define LOCKED_BY                                                                                  \
+    "SELECT FROM login_throttle WHERE tenant_id = $1::uuid AND identity_digest = $2::bytea"        \
+    " AND last_attempt = $3::uuid AND locked_until IS NOT NULL"
 
 /* $1 session $2 tenant $3 user $4 token digest $5 identity digest $6 ip $7 agent $8 idle
  * $9 absolute $10 old hash $11 new hash or null $12 opened */
@@ -150,17 +155,21 @@
     " AND generation > $2::bigint AND NOT (generation = $2 + 1"                                    \
     " AND sealed_successor IS NOT NULL AND rotated_at + $3::bigint > " NOW ")"
 
-/* $1 session $2 reason, and for one's own $3 tenant $4 user */
-#define SESSION_END "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND " LIVE
-#define SESSION_END_OWN                                                                            \
-    "UPDATE sessions SET " END "$2::text WHERE id = $1::uuid"                                      \
-    " AND tenant_id = $3::uuid AND user_id = $4::uuid AND " LIVE
+/* What ends sessions ends not only those that are live by its clock: a rotation on its way may have
+ * looked at an earlier one, and would bring back what has just expired. Only the end of a live one
+ * is told and counted. */
+#define NOT_ENDED "revoked_at IS NULL"
 
-/* Not only what is live by this clock: a rotation on its way may have looked at an earlier one, and
- * would bring back what has just expired. $1 tenant $2 user $3 reason */
+/* $1 session $2 reason, and for one's own $3 tenant $4 user */
+#define SESSION_END(own, told)                                                                     \
+    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid" own " AND " NOT_ENDED     \
+    "   RETURNING " SESSION_ID ", " WAS_LIVE ")" told " SELECT FROM r WHERE live"
+#define OWN " AND tenant_id = $3::uuid AND user_id = $4::uuid"
+
+/* $1 tenant $2 user $3 reason */
 #define SESSION_END_ALL(told)                                                                      \
     "WITH l AS MATERIALIZED (SELECT id FROM sessions WHERE tenant_id = $1::uuid"                   \
-    "   AND user_id = $2::uuid AND revoked_at IS NULL" LOCK_IN_ORDER "),"                          \
+    "   AND user_id = $2::uuid AND " NOT_ENDED LOCK_IN_ORDER "),"                                  \
     " r AS (UPDATE sessions SET " END "$3::text FROM l WHERE sessions.id = l.id"                   \
     "   RETURNING tenant_id, user_id, sessions.id, " WAS_LIVE ")" told                             \
     " SELECT count(*) FILTER (WHERE live) FROM r"
@@ -175,7 +184,7 @@
 
 /* $1 session $2 reason */
 #define SESSION_REVOKE(told)                                                                       \
-    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND revoked_at IS NULL"    \
+    "WITH r AS (UPDATE sessions SET " END "$2::text WHERE id = $1::uuid AND " NOT_ENDED            \
     "   RETURNING " SESSION_ID ", " WAS_LIVE ")" told                                              \
     " SELECT tenant_id, user_id, EXISTS (SELECT FROM r WHERE live) FROM sessions"                  \
     " WHERE id = $1"
@@ -202,12 +211,14 @@
 #define UNLOCKED " FOR UPDATE SKIP LOCKED))"
 
 const char *const PG_SQL[PG_STATEMENTS] = {
-    [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint FROM migrations",
+    [PG_PROBE] = "SELECT coalesce(max(version), 0)::bigint,"
+                 " current_setting('transaction_read_only')::boolean FROM migrations",
     [PG_IDEMPOTENCY_FIND] = "SELECT user_id FROM idempotency_keys"
                             " WHERE key_digest = $1::bytea AND created_at > " NOW " - $2::bigint",
     [PG_REGISTER] = REGISTER(""),
     [PG_LOGIN_BEGIN] = LOGIN_BEGIN(""),
     [PG_LOGIN_REFUND] = LOGIN_REFUND,
+    [PG_LOCK_CONFIRM] = LOCKED_BY,
     /* Logins of one user, and whatever ends the user's sessions, come one after the other. The
      * statements that follow see what the one before left. */
     [PG_LOGIN_LOCK] = "SELECT FROM credentials WHERE tenant_id = $1::uuid AND user_id = $2::uuid"
@@ -221,15 +232,16 @@ const char *const PG_SQL[PG_STATEMENTS] = {
     [PG_ROTATE_FIND] =
         "SELECT " SESSION_COLUMNS ", " NOW ", revoked_at IS NOT NULL OR NOT " ACTIVE ","
         " sealed_successor FROM sessions WHERE id = $1::uuid",
-    [PG_SESSION_END] = SESSION_END,
-    [PG_SESSION_END_OWN] = SESSION_END_OWN,
+    [PG_SESSION_END] = SESSION_END("", ""),
+    [PG_SESSION_END_OWN] = SESSION_END(OWN, ""),
     [PG_SESSION_END_ALL] = SESSION_END_ALL(""),
     [PG_SESSION_LIST] = "SELECT " SESSION_COLUMNS ", id FROM sessions WHERE tenant_id = $1::uuid"
                         " AND user_id = $2::uuid AND " LIVE " AND " CURRENT
                         " ORDER BY opened_at DESC, id DESC LIMIT $3::bigint",
-    /* Never back, should the database's clock go back. */
-    [PG_SESSION_FENCE] = "UPDATE settings SET value = greatest(value, " NOW ")"
+    /* $1 not before this. Never back, should the database's clock go back. */
+    [PG_SESSION_FENCE] = "UPDATE settings SET value = greatest(value, " NOW ", $1::bigint)"
                          " WHERE name = 'sessions_not_before' RETURNING value",
+    [PG_SESSION_LATEST] = "SELECT coalesce(max(opened_at), 0) FROM sessions",
     [PG_SESSION_DELETE_ALL] = SESSION_DELETE_ALL(""),
     [PG_SESSION_REVOKE] = SESSION_REVOKE(""),
     /* $1 tenant $2 email or null $3 user or null */
@@ -250,7 +262,8 @@ const char *const PG_SQL[PG_STATEMENTS] = {
                      " FROM (SELECT " NOW " AS now) n LEFT JOIN login_throttle"
                      " ON tenant_id = $1::uuid AND identity_digest = $2::bytea",
     [PG_LOCK_DELETE] = LOCK_DELETE " RETURNING " WAS_LOCKED,
-    [PG_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = $1::uuid",
+    [PG_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys"
+                              " WHERE tenant_id = $1::uuid AND user_id = $2::uuid",
     /* $1 tenant $2 user: what a deleted user leaves in events that wait */
     [PG_OUTBOX_SCRUB] =
         "UPDATE outbox SET client_ip = NULL, user_agent = NULL, previous_ip = NULL,"
@@ -266,7 +279,6 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         "   ON CONFLICT DO NOTHING RETURNING name)"
         " INSERT INTO outbox (subject, trace_id, label, detail)"
         " SELECT $1::text, $2::text, $3, $4 FROM first",
-    [PG_OUTBOX_RELEASE] = "UPDATE outbox SET held_until = 0 WHERE attempt_id = $1::uuid",
     [PG_OUTBOX_LEAD] = "SELECT pg_try_advisory_lock(" RELAY_LOCK ")",
     /* $1 how many */
     [PG_OUTBOX_READ] =
@@ -326,6 +338,10 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
         "   t.locked_until, $6, n.now + $9::bigint FROM n CROSS JOIN t LEFT JOIN c ON true"
         "   WHERE t.locked_until IS NOT NULL AND $8::bigint = 1)"),
     [PG_LOGIN_REFUND] = "WITH taken" TAKE_BACK("$5") " " LOGIN_REFUND,
+    [PG_LOCK_CONFIRM] = "WITH l AS (" LOCKED_BY "), released AS (UPDATE outbox SET held_until = 0"
+                        "   WHERE attempt_id = $3 AND EXISTS (SELECT FROM l)),"
+                        " taken AS (DELETE FROM outbox WHERE attempt_id = $3 AND held_until > 0"
+                        "   AND NOT EXISTS (SELECT FROM l)) SELECT FROM l",
     /* $14 attempt whose event may be held, or null */
     [PG_LOGIN_FINISH] = LOGIN_FINISH(TELL("told", "'auth.user_logged_in'", OF_SESSION, SESSION_ID,
                                           "s WHERE true", "$13", "$14") ", taken" TAKE_BACK("$15")),
@@ -345,11 +361,9 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
                         " user_agent",
              "r WHERE true", "$6", "$7")
             TELL_REVOKED("'replay_detected'", "r WHERE true", "$8", "$9")),
-    [PG_SESSION_END] = TELLING(
-        SESSION_END, SESSION_ID,
-        TELL("told", "'auth.user_logged_out'", OF_SESSION, SESSION_ID, "r WHERE true", "$3", "$4")),
-    [PG_SESSION_END_OWN] =
-        TELLING(SESSION_END_OWN, SESSION_ID, TELL_REVOKED("$2::text", "r WHERE true", "$5", "$6")),
+    [PG_SESSION_END] = SESSION_END("", TELL("told", "'auth.user_logged_out'", OF_SESSION,
+                                            SESSION_ID, "r WHERE live", "$3", "$4")),
+    [PG_SESSION_END_OWN] = SESSION_END(OWN, TELL_REVOKED("$2::text", "r WHERE live", "$5", "$6")),
     [PG_SESSION_END_ALL] = SESSION_END_ALL(TELL_REVOKED("$3::text", "r WHERE live", "$4", "$5")),
     [PG_SESSION_DELETE_ALL] =
         SESSION_DELETE_ALL(TELL_REVOKED("'account_deleted'", "r WHERE live", "$3", "$4")),

@@ -259,7 +259,8 @@ static char *session_options(const struct store *store)
 }
 
 /* The server is told to look after its end too: where the network was cut it never learns that we
- * have given a connection up, and would keep the backend for hours. */
+ * have given a connection up, and would keep the backend for hours. One that takes no writes (a
+ * standby, or default_transaction_read_only) is not ours; of several hosts the next is tried. */
 static PGconn *begin_connecting(const struct store *store)
 {
     char user_timeout[16];
@@ -272,13 +273,14 @@ static PGconn *begin_connecting(const struct store *store)
                                 "options",
                                 "application_name",
                                 "client_encoding",
+                                "target_session_attrs",
                                 "tcp_user_timeout",
                                 "keepalives_idle",
                                 "keepalives_interval",
                                 "keepalives_count",
                                 NULL};
-    const char *const values[] = {store->url, options, "watchword", "UTF8", user_timeout,
-                                  "10",       "5",     "3",         NULL};
+    const char *const values[] = {store->url,   options, "watchword", "UTF8", "read-write",
+                                  user_timeout, "10",    "5",         "3",    NULL};
     PGconn *pg = PQconnectStartParams(keys, values, 1);
     free(options);
     return pg;
@@ -435,5 +437,9 @@ enum err pg_run(struct pg_conn *conn, const struct pg_call *calls, unsigned n, P
     enum err e = receive(conn, n, deadline, results);
     if (e != OK)
         clear_all(results, n);
+    /* It may be this connection's settings or its statements that have gone bad; it would keep them
+     * for life. */
+    if (e == ERR_UNAVAILABLE)
+        pg_disconnect(conn);
     return e;
 }

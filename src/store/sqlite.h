@@ -20,6 +20,7 @@ enum sqlite_statement {
     SQ_THROTTLE_FIND,
     SQ_THROTTLE_RESERVE,
     SQ_THROTTLE_REFUND,
+    SQ_THROTTLE_LOCKED_BY,
     SQ_THROTTLE_CLEAR,
     SQ_SESSION_PUT,
     SQ_SESSION_EVICT,
@@ -30,6 +31,7 @@ enum sqlite_statement {
     SQ_SESSION_END_ALL,
     SQ_SESSION_LIST,
     SQ_SESSION_FENCE,
+    SQ_SESSION_LATEST,
     SQ_SESSION_DELETE_ALL,
     SQ_SESSION_OWNER,
     SQ_USER_FIND,
@@ -94,6 +96,8 @@ enum err sqlite_register(struct store_conn *base, const struct store_credential 
 enum err sqlite_login_begin(struct store_conn *base, const struct store_login_request *request,
                             struct store_login *out);
 enum err sqlite_login_refund(struct store_conn *base, const struct store_refund *refund);
+enum err sqlite_confirm_lock(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id);
 enum err sqlite_login_finish(struct store_conn *base, const struct store_new_session *session);
 
 /* ---- sqlite_sessions.c ---- */
@@ -146,6 +150,8 @@ struct sqlite_told {
 MUST_USE enum err sqlite_tell(struct sqlite_conn *conn, const struct sqlite_told *told);
 /* Removes the attempt's held event, inside a transaction. NULL: there is none. */
 MUST_USE enum err sqlite_take_back(struct sqlite_conn *conn, const struct uuid *attempt_id);
+/* Lets it go, inside a transaction. */
+MUST_USE enum err sqlite_release(struct sqlite_conn *conn, const struct uuid *attempt_id);
 
 /* Ends the session if it is live and tells so: told has the kind, the time and the reason. With an
  * owner (both ids or both NULL), only that user's. In sqlite_sessions.c. */
@@ -155,7 +161,6 @@ MUST_USE enum err sqlite_end_one(struct sqlite_conn *conn, const struct uuid *se
 
 enum err sqlite_tell_key(struct store_conn *base, enum event_kind kind, const char *kid,
                          const char *state);
-enum err sqlite_release_event(struct store_conn *base, const struct uuid *attempt_id);
 enum err sqlite_outbox_read(struct store_conn *base, struct store_event *out, size_t max,
                             size_t *count, struct store_backlog *backlog);
 enum err sqlite_outbox_delete(struct store_conn *base, const int64_t *seqs, size_t n);

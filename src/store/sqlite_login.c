@@ -23,13 +23,14 @@ static enum err find_idempotent(struct sqlite_conn *conn, const uint8_t *digest,
     return OK;
 }
 
-static enum err put_idempotent(struct sqlite_conn *conn, const uint8_t *digest, int64_t now,
-                               const struct uuid *user_id)
+static enum err put_idempotent(struct sqlite_conn *conn, const struct store_credential *c,
+                               const uint8_t *digest, int64_t now)
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_PUT);
     sqlite_bind_digest(st, 1, digest);
-    sqlite_bind_id(st, 2, user_id);
-    sqlite3_bind_int64(st, 3, now);
+    sqlite_bind_id(st, 2, &c->tenant_id);
+    sqlite_bind_id(st, 3, &c->user_id);
+    sqlite3_bind_int64(st, 4, now);
     return sqlite_run(conn, st, NULL);
 }
 
@@ -66,7 +67,7 @@ static enum err register_once(struct sqlite_conn *conn, const struct store_crede
                                      .label = c->email};
     TRY(sqlite_tell(conn, &told));
     if (digest != NULL)
-        TRY(put_idempotent(conn, digest, now, &c->user_id));
+        TRY(put_idempotent(conn, c, digest, now));
     *user_id = c->user_id;
     return OK;
 }
@@ -216,6 +217,32 @@ enum err sqlite_login_refund(struct store_conn *base, const struct store_refund 
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
     TRY(sqlite_begin(conn));
     return sqlite_end(conn, refund_one(conn, refund));
+}
+
+static enum err confirm_lock(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_THROTTLE_LOCKED_BY);
+    sqlite_bind_id(st, 1, tenant_id);
+    sqlite_bind_digest(st, 2, identity_digest);
+    sqlite_bind_id(st, 3, attempt_id);
+    bool row = false;
+    TRY(sqlite_step(conn, st, &row));
+    bool stands = row;
+    while (row)
+        TRY(sqlite_step(conn, st, &row));
+    if (stands)
+        return sqlite_release(conn, attempt_id);
+    TRY(sqlite_take_back(conn, attempt_id));
+    return ERR_NOT_FOUND;
+}
+
+enum err sqlite_confirm_lock(struct store_conn *base, const struct uuid *tenant_id,
+                             const uint8_t *identity_digest, const struct uuid *attempt_id)
+{
+    struct sqlite_conn *conn = (struct sqlite_conn *)base;
+    TRY(sqlite_begin(conn));
+    return sqlite_end(conn, confirm_lock(conn, tenant_id, identity_digest, attempt_id));
 }
 
 static enum err check_active(struct sqlite_conn *conn, const struct store_new_session *s)

@@ -179,9 +179,7 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
                                      .tenant_id = tenant_id,
                                      .user_id = user_id};
     TRY(sqlite_tell(conn, &told));
-    sqlite3_stmt *st = sqlite_use(conn, SQ_IDEMPOTENCY_DELETE);
-    sqlite_bind_id(st, 1, user_id);
-    return sqlite_run(conn, st, NULL);
+    return sqlite_run(conn, use_user(conn, SQ_IDEMPOTENCY_DELETE, tenant_id, user_id), NULL);
 }
 
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
@@ -249,10 +247,10 @@ enum err sqlite_read_hashes(struct store_conn *base, struct store_hash_page *pag
     return e;
 }
 
-static enum err fence(struct sqlite_conn *conn, int64_t *not_before)
+static enum err move_fence(struct sqlite_conn *conn, int64_t at, int64_t *not_before)
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_FENCE);
-    sqlite3_bind_int64(st, 1, clock_unix_ms());
+    sqlite3_bind_int64(st, 1, at);
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
     if (!row)
@@ -263,12 +261,37 @@ static enum err fence(struct sqlite_conn *conn, int64_t *not_before)
     return OK;
 }
 
+static enum err fence(struct sqlite_conn *conn, int64_t at, int64_t *not_before)
+{
+    TRY(sqlite_begin(conn));
+    return sqlite_end(conn, move_fence(conn, at, not_before));
+}
+
+/* Without a transaction, as it reads the whole table. */
+static enum err find_latest(struct sqlite_conn *conn, int64_t *opened_at)
+{
+    sqlite3_stmt *st = sqlite_use(conn, SQ_SESSION_LATEST);
+    bool row = false;
+    enum err e = sqlite_step(conn, st, &row);
+    while (e == OK && row) {
+        *opened_at = sqlite3_column_int64(st, 0);
+        e = sqlite_step(conn, st, &row);
+    }
+    if (e != OK)
+        sqlite_disconnect(conn);
+    return e;
+}
+
+/* First what takes no time. Whether some were opened while the clock was ahead is seen in the whole
+ * table alone. */
 enum err sqlite_fence_sessions(struct store_conn *base, int64_t *not_before)
 {
     struct sqlite_conn *conn = (struct sqlite_conn *)base;
-    int64_t at = 0;
-    TRY(sqlite_begin(conn));
-    TRY(sqlite_end(conn, fence(conn, &at)));
+    int64_t at = 0, latest = 0;
+    TRY(fence(conn, clock_unix_ms(), &at));
+    TRY(find_latest(conn, &latest));
+    if (latest > at)
+        TRY(fence(conn, latest, &at));
     *not_before = at;
     return OK;
 }

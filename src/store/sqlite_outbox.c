@@ -64,6 +64,15 @@ enum err sqlite_take_back(struct sqlite_conn *conn, const struct uuid *attempt_i
     return sqlite_run(conn, st, NULL);
 }
 
+enum err sqlite_release(struct sqlite_conn *conn, const struct uuid *attempt_id)
+{
+    if (!store_tells(&conn->base, EVENT_ACCOUNT_LOCKED))
+        return OK;
+    sqlite3_stmt *st = sqlite_use(conn, SQ_OUTBOX_RELEASE);
+    sqlite_bind_id(st, 1, attempt_id);
+    return sqlite_run(conn, st, NULL);
+}
+
 /* Every instance sees the change of a key; the first to say so is the one that tells. */
 static enum err tell_once(struct sqlite_conn *conn, const struct sqlite_told *told)
 {
@@ -84,15 +93,6 @@ enum err sqlite_tell_key(struct store_conn *base, enum event_kind kind, const ch
         .kind = kind, .occurred_at = clock_unix_ms(), .label = kid, .detail = state};
     TRY(sqlite_begin(conn));
     return sqlite_end(conn, tell_once(conn, &told));
-}
-
-enum err sqlite_release_event(struct store_conn *base, const struct uuid *attempt_id)
-{
-    struct sqlite_conn *conn = (struct sqlite_conn *)base;
-    TRY(sqlite_begin(conn));
-    sqlite3_stmt *st = sqlite_use(conn, SQ_OUTBOX_RELEASE);
-    sqlite_bind_id(st, 1, attempt_id);
-    return sqlite_end(conn, sqlite_run(conn, st, NULL));
 }
 
 /* ---- reading: no transaction, so that no writer waits ---- */

@@ -117,17 +117,20 @@ enum err sqlite_end_one(struct sqlite_conn *conn, const struct uuid *id,
     }
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
-    *ended = row;
-    if (!row)
+    if (!row) {
+        *ended = false;
         return OK;
-    struct uuid tenant = sqlite_column_id(st, 0), user = sqlite_column_id(st, 1);
+    }
+    bool was_live = sqlite3_column_int(st, 0) != 0;
+    struct uuid tenant = sqlite_column_id(st, 1), user = sqlite_column_id(st, 2);
     struct sqlite_told whole = *told;
     whole.tenant_id = &tenant;
     whole.user_id = &user;
     whole.session_id = id;
     while (row)
         TRY(sqlite_step(conn, st, &row));
-    return sqlite_tell(conn, &whole);
+    *ended = was_live;
+    return was_live ? sqlite_tell(conn, &whole) : OK;
 }
 
 static enum err revoke_one(struct sqlite_conn *conn, const struct uuid *session_id,

@@ -3,6 +3,12 @@
 
 #define LIVE "revoked_at IS NULL AND idle_expires_at > ?1 AND absolute_expires_at > ?1"
 
+/* What ends sessions ends not only those that are live by its clock: a rotation that waits may have
+ * looked at an earlier one, and would bring back what has just expired. Only the end of a live one
+ * is told and counted. */
+#define NOT_ENDED "revoked_at IS NULL"
+#define WAS_LIVE "idle_expires_at > ?1 AND absolute_expires_at > ?1"
+
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
 
@@ -12,7 +18,8 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_ROLLBACK] = "ROLLBACK",
     [SQ_IDEMPOTENCY_FIND] =
         "SELECT user_id FROM idempotency_keys WHERE key_digest = ?1 AND created_at > ?2",
-    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys VALUES (?1, ?2, ?3)",
+    [SQ_IDEMPOTENCY_PUT] = "INSERT OR REPLACE INTO idempotency_keys"
+                           " (key_digest, tenant_id, user_id, created_at) VALUES (?1, ?2, ?3, ?4)",
     [SQ_CREDENTIAL_PUT] =
         "INSERT INTO credentials (tenant_id, user_id, email, password_hash, created_at, updated_at,"
         " status) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT DO NOTHING",
@@ -36,6 +43,9 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
                            " ELSE locked_until END, last_attempt = nullif(last_attempt, ?5)"
                            " WHERE tenant_id = ?1 AND identity_digest = ?2"
                            " AND (window_started_at = ?3 OR (?3 = 0 AND last_attempt = ?5))",
+    [SQ_THROTTLE_LOCKED_BY] = "SELECT 1 FROM login_throttle WHERE tenant_id = ?1"
+                              " AND identity_digest = ?2 AND last_attempt = ?3"
+                              " AND locked_until IS NOT NULL",
     [SQ_THROTTLE_CLEAR] =
         "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"
@@ -54,18 +64,16 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_SESSION_ROTATE] = "UPDATE sessions SET generation = generation + 1, token_digest = ?2,"
                           " sealed_successor = ?3, rotated_at = ?4, idle_expires_at = ?5,"
                           " client_ip = ?6, user_agent = ?7 WHERE id = ?1",
-    [SQ_SESSION_END] =
+    [SQ_SESSION_END] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
+                       " sealed_successor = NULL WHERE id = ?2 AND " NOT_ENDED
+                       " RETURNING " WAS_LIVE ", tenant_id, user_id",
+    [SQ_SESSION_END_OWN] =
         "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-        " sealed_successor = NULL WHERE id = ?2 AND " LIVE " RETURNING tenant_id, user_id",
-    [SQ_SESSION_END_OWN] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?3,"
-                           " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
-                           " AND user_id = ?5 AND " LIVE " RETURNING tenant_id, user_id",
-    /* Not only what is live by this clock: a rotation that waits may have looked at an earlier one,
-     * and would bring back what has just expired. */
+        " sealed_successor = NULL WHERE id = ?2 AND tenant_id = ?4"
+        " AND user_id = ?5 AND " NOT_ENDED " RETURNING " WAS_LIVE ", tenant_id, user_id",
     [SQ_SESSION_END_ALL] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = ?4,"
                            " sealed_successor = NULL WHERE tenant_id = ?2 AND user_id = ?3"
-                           " AND revoked_at IS NULL"
-                           " RETURNING idle_expires_at > ?1 AND absolute_expires_at > ?1, id",
+                           " AND " NOT_ENDED " RETURNING " WAS_LIVE ", id",
     [SQ_SESSION_LIST] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent, id"
                         " FROM sessions WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
@@ -73,6 +81,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     /* Never back, should the clock go back. */
     [SQ_SESSION_FENCE] = "UPDATE settings SET value = max(value, ?1)"
                          " WHERE name = 'sessions_not_before' RETURNING value",
+    [SQ_SESSION_LATEST] = "SELECT coalesce(max(opened_at), 0) FROM sessions",
     [SQ_SESSION_DELETE_ALL] = "DELETE FROM sessions WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_SESSION_OWNER] = "SELECT tenant_id, user_id FROM sessions WHERE id = ?1",
     [SQ_USER_FIND] = "SELECT user_id, email, password_hash, status = 'active', created_at,"
@@ -83,7 +92,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
                            " WHERE tenant_id = ?1 AND user_id = ?2 AND status <> ?3",
     [SQ_USER_EXISTS] = "SELECT 1 FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_USER_DELETE] = "DELETE FROM credentials WHERE tenant_id = ?1 AND user_id = ?2",
-    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE user_id = ?1",
+    [SQ_IDEMPOTENCY_DELETE] = "DELETE FROM idempotency_keys WHERE tenant_id = ?1 AND user_id = ?2",
     [SQ_OUTBOX_PUT] =
         "INSERT INTO outbox (event_id, subject, occurred_at, held_until, trace_id, tenant_id,"
         " user_id, session_id, identity, label, detail, number, age_ms, client_ip, user_agent,"

@@ -127,7 +127,7 @@ static enum err told(struct store_conn *conn, enum err e)
 
 enum err store_batch_begin(struct store_conn *conn)
 {
-    return conn->store->ops->batch_begin(conn);
+    return told(conn, conn->store->ops->batch_begin(conn));
 }
 
 enum err store_batch_end(struct store_conn *conn)
@@ -163,6 +163,13 @@ enum err store_login_begin(struct store_conn *conn, const struct store_login_req
 enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund)
 {
     return told(conn, conn->store->ops->login_refund(conn, refund));
+}
+
+enum err store_confirm_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                            const uint8_t identity_digest[STORE_DIGEST_LEN],
+                            const struct uuid *attempt_id)
+{
+    return told(conn, conn->store->ops->confirm_lock(conn, tenant_id, identity_digest, attempt_id));
 }
 
 enum err store_login_finish(struct store_conn *conn, const struct store_new_session *session)

@@ -6,10 +6,10 @@
  * transaction and, on PostgreSQL, one round trip on its usual path.
  *
  * Every operation may return ERR_UNAVAILABLE (the database is down, slow, full or locked: nothing
- * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat), ERR_BUSY (this
- * one met a lock or was too slow, nothing was changed; others are not affected) or ERR_INTERNAL.
- * Outputs are untouched unless it returns OK. Times are Unix milliseconds by the database's clock
- * on PostgreSQL and this machine's on SQLite.
+ * was changed, or on a lost COMMIT nobody knows; each operation is safe to repeat,
+ * store_login_refund as it says), ERR_BUSY (this one met a lock or was too slow, nothing was
+ * changed; others are not affected) or ERR_INTERNAL. Outputs are untouched unless it returns OK.
+ * Times are Unix milliseconds by the database's clock on PostgreSQL and this machine's on SQLite.
  */
 #ifndef WW_STORE_STORE_H
 #define WW_STORE_STORE_H
@@ -83,8 +83,8 @@ void store_conn_deadline(struct store_conn *conn, uint64_t mono_ns);
 MUST_USE enum err store_batch_begin(struct store_conn *conn);
 MUST_USE enum err store_batch_end(struct store_conn *conn);
 
-/* Reaches the database and compares versions: OK, ERR_CONFLICT (not migrated, or too new). Updates
- * store_is_up. */
+/* Reaches the database, sees that it takes writes and compares versions: OK, ERR_CONFLICT (not
+ * migrated, or too new). Updates store_is_up. */
 MUST_USE enum err store_probe(struct store_conn *conn);
 
 /* ---- credentials ---- */
@@ -139,7 +139,7 @@ struct store_login {
     int64_t now;
 };
 
-/* The attempt that locks writes the event at once, held: store_release_event lets it go when the
+/* The attempt that locks writes the event at once, held: store_confirm_lock lets it go when the
  * password was wrong, store_login_finish and store_login_refund take it back. If none of them comes
  * (a crash), the lock stays, and the event goes out after hold_ms.
  *
@@ -154,14 +154,22 @@ struct store_refund {
     struct uuid tenant_id;
     uint8_t identity_digest[STORE_DIGEST_LEN];
     struct uuid attempt_id;
-    int64_t window_started_at; /* of store_login_begin; 0 if that failed, so that nobody knows */
+    int64_t window_started_at; /* of store_login_begin; 0 if nobody knows whether there is one */
     unsigned threshold;
 };
 
 /* Gives the reserved attempt back, and takes its held event back: the password was not judged, or
  * was right. ERR_NOT_FOUND if nothing is there to give back. Of a reservation that nobody knows of:
- * only if it was made, and no other has followed; once. */
+ * only if it was made, and no other has followed; once. Of one that is known: each time, so with
+ * ERR_UNAVAILABLE it is not known any more. */
 MUST_USE enum err store_login_refund(struct store_conn *conn, const struct store_refund *refund);
+
+/* The password of a last_attempt was wrong: lets its held event go. ERR_NOT_FOUND if the lock is
+ * gone by now (another attempt was right, or has been given back, or an operator has unlocked):
+ * takes the event back. */
+MUST_USE enum err store_confirm_lock(struct store_conn *conn, const struct uuid *tenant_id,
+                                     const uint8_t identity_digest[STORE_DIGEST_LEN],
+                                     const struct uuid *attempt_id);
 
 struct store_new_session {
     struct uuid session_id;
@@ -330,9 +338,10 @@ struct store_revoked {
 MUST_USE enum err store_revoke_session(struct store_conn *conn, const struct uuid *session_id,
                                        const char *reason, struct store_revoked *out);
 
-/* Ends every session there is, of everybody: none that was opened up to now is refreshed, listed or
- * counted from here on, on any instance, however many there are. A row learns of it, with the
- * reason "operator", when its session is next presented. Gives the time, which never goes back. */
+/* Ends every session there is, of everybody: none that was opened up to now, also by a clock that
+ * was ahead, is refreshed, listed or counted from here on, on any instance, however many there are.
+ * A row learns of it, with the reason "operator", when its session is next presented. Gives the
+ * time, which never goes back. If it fails, those opened by such a clock may be left. */
 MUST_USE enum err store_fence_sessions(struct store_conn *conn, int64_t *not_before);
 
 /* ---- the sweep: what nobody needs any more goes, in small steps ---- */

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -19,6 +20,7 @@ from harness.db import now_ms
 from harness.fixtures import ServerFactory, StorageFactory
 from harness.raw import Volley, count_statuses, json_request
 from harness.server import Server
+from harness.settings import slowness
 
 THRESHOLD = 4
 
@@ -210,6 +212,33 @@ def test_lockout_is_logged_without_the_address(make_sqlite_server: ServerFactory
             _guess(client, account)
     assert len(server.wait_log("auth.lockout")) == 1
     assert account.email.encode() not in server.whole_log()
+
+
+def test_lockout_that_is_gone_before_it_was_judged_is_not_told(make_server: ServerFactory) -> None:
+    """A right password that was first lifts the lock of a guess that came second and is wrong: no
+    line, no count."""
+    server = make_server(LOCKOUT_THRESHOLD="4", MAX_CONCURRENT_HASHES="1",
+                         ARGON_MEMORY_KB="65536", ARGON_ITERATIONS="20")
+    with server.client() as client, ThreadPoolExecutor(2) as pool:
+        account = client.new_account()
+        for _ in range(2):
+            assert_invalid_credentials(_guess(client, account))
+        right = pool.submit(client.login, account)
+        _wait_failures(server, account, 3)
+        wrong = pool.submit(_guess, client, account)
+        _wait_failures(server, account, 4)
+        assert_tokens(right.result())
+        assert_invalid_credentials(wrong.result())
+        assert_tokens(client.login(account))
+    assert server.log_lines("auth.lockout") == []
+    assert "\nauth_lockouts_total 0\n" in server.ops("/metrics").text
+
+
+def _wait_failures(server: Server, account: Account, failures: int) -> None:
+    deadline = time.monotonic() + 5 * slowness()
+    while [row["failures"] for row in server.db.throttle(account.tenant)] != [failures]:
+        assert time.monotonic() < deadline, server.db.throttle(account.tenant)
+        time.sleep(0.01)
 
 
 # Rate limits

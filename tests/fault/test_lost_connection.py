@@ -159,6 +159,44 @@ def test_login_that_breaks_is_no_failed_attempt(stage: Stage) -> None:
     _each_point(stage, lambda client: lambda: client.login(known), judge)
 
 
+def test_refund_that_breaks_is_made_once(stage: Stage) -> None:
+    """Of a failure and a right password that opens nothing, the failure alone stays counted,
+    wherever the refund of the other breaks."""
+    db = stage.server.db
+
+    def prepare(client: Client) -> Account:
+        account = Account()
+        assert _again(lambda: client.register(account)).status_code == 200
+        [row] = db.rows("credentials", tenant_id=account.tenant)
+        db.set_status(account.tenant, row["user_id"], "disabled")
+        wrong = Account(account.tenant, account.email)
+        assert client.login(wrong).status_code == 401
+        return account
+
+    def failures(account: Account) -> int:
+        return db.throttle(account.tenant)[0]["failures"]
+
+    def judge(client: Client, point: tuple[str, int]) -> None:
+        account = prepare(client)
+        stage.relay.break_at(*point)
+        assert client.login(account).status_code in (403, 503)
+        assert stage.relay.broken, point
+        deadline = time.monotonic() + 5 * slowness()
+        while failures(account) != 1 or not stage.server.is_ready():
+            assert time.monotonic() < deadline, f"{point}: {failures(account)}"
+            time.sleep(0.02)
+        time.sleep(0.3)  # whatever was to be tried again has been
+        assert failures(account) == 1, point
+
+    with stage.server.client() as client:
+        account = prepare(client)
+        stage.relay.count_from_now()
+        assert_problem(client.login(account), 403, "account_inactive")
+        for sender, count in stage.relay.counts().items():
+            for number in range(count):
+                judge(client, (sender, number + 1))
+
+
 def test_refresh(stage: Stage) -> None:
     """The retry gives the one successor; the chain is one, and moved by one."""
     db = stage.server.db

@@ -226,6 +226,46 @@ def test_firewalled(start: Callable[..., Server], own_cluster: Cluster) -> None:
     _ordeal(start(), own_cluster, wall.__enter__, lambda: wall.__exit__(None, None, None))
 
 
+def test_read_only(start: Callable[..., Server], own_cluster: Cluster) -> None:
+    """It answers and takes no writes, as a standby: down, for reading too. What was opened meanwhile
+    would stay like that for life."""
+    server = start()
+    name = server.db.url.rsplit("/", 1)[1]
+
+    def hurt() -> None:
+        own_cluster.refuse_writes(name)
+        own_cluster.terminate_connections()
+
+    _ordeal(server, own_cluster, hurt, lambda: own_cluster.refuse_writes(name, refuse=False))
+    assert any("read-only" in line.get("detail", "") for line in server.log_lines("database.down"))
+
+
+def test_read_only_from_one_moment_to_the_next(
+    start: Callable[..., Server], own_cluster: Cluster
+) -> None:
+    """Connections that are there take no writes any more: seen without any request, and until it is
+    over."""
+    server = start()
+    with server.client() as client:
+        account = client.new_account()
+        token = client.sign_in(account).refresh
+        own_cluster.refuse_all_writes()
+        deadline = time.monotonic() + 2 * slowness()
+        while server.is_ready():
+            assert time.monotonic() < deadline, "ready without a database to write to"
+            time.sleep(0.02)
+        for _ in range(10):
+            assert_problem(client.refresh(token), 503, "unavailable", "temporarily unavailable")
+            assert_problem(client.login(account), 503, "unavailable", "temporarily unavailable")
+            assert not server.is_ready()
+            time.sleep(0.1)
+        own_cluster.refuse_all_writes(refuse=False)
+        _wait_ready(server)
+        for _ in range(3 * POOL):
+            token = client.rotate(token).refresh
+            client.sign_in(account)
+
+
 def test_connections_terminated(start: Callable[..., Server], own_cluster: Cluster) -> None:
     """Again and again all connections are ended from the other side: a moment's trouble each."""
     server = start()

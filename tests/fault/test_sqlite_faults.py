@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.checks import assert_problem
+from harness.checks import assert_invalid_refresh, assert_problem
 from harness.client import JWKS, Account, Client
 from harness.fixtures import ServerFactory, data_root  # noqa: F401
 from harness.server import Server
@@ -98,11 +98,15 @@ def _assert_down(server: Server, kept: Kept, says: str) -> None:
     assert "INSERT" not in log and "UPDATE" not in log
 
 
-def _assert_back(server: Server, kept: Kept) -> None:
+def _wait_ready(server: Server) -> None:
     deadline = time.monotonic() + HEALED_WITHIN
     while not server.is_ready():
         assert time.monotonic() < deadline, "not ready again"
         time.sleep(0.02)
+
+
+def _assert_back(server: Server, kept: Kept) -> None:
+    _wait_ready(server)
     with server.client() as client:
         wrong = Account(kept.account.tenant, kept.account.email)
         assert [client.login(wrong).status_code for _ in range(2)] == [401, 401]
@@ -208,6 +212,35 @@ def test_file_that_may_not_grow(start: Callable[..., Server]) -> None:
     _assert_back(server, kept)
     emails = {row["email"] for row in server.db.rows("credentials")}
     assert [account.email for account in made if account.email not in emails] == []
+
+
+def test_a_replay_that_could_not_be_committed_is_told_when_it_is(
+    start: Callable[..., Server]
+) -> None:
+    """The session lives on, and nobody is told otherwise; told it is when the token comes again."""
+    server = start()
+    event = "security.refresh_replay_detected"
+    with server.client() as client:
+        account = client.new_account()
+        spent = client.sign_in(account)
+        client.rotate(client.rotate(spent.refresh).refresh)
+        wal = server.storage.data_dir / "watchword.db-wal"
+        pid, whole = server.process.pid, resource.RLIM_INFINITY
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, whole))
+        assert_problem(client.refresh(spent.refresh), 503, "unavailable", "temporarily unavailable")
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (whole, whole))
+        assert server.db.session(spent.session_id)["revoked_at"] is None
+        assert server.log_lines(event) == []
+        assert _replays(server) == 0
+        _wait_ready(server)
+        assert_invalid_refresh(client.refresh(spent.refresh))
+        assert [line["distance"] for line in server.wait_log(event)] == [2]
+        assert _replays(server) == 1
+
+
+def _replays(server: Server) -> float:
+    return sum(float(line.rsplit(" ", 1)[1]) for line in server.ops("/metrics").text.splitlines()
+               if line.startswith("auth_refresh_replay_total"))
 
 
 def test_read_only(start: Callable[..., Server], small_disk: Path) -> None:

@@ -127,27 +127,32 @@ void store_fixture_close(void)
     (void)pg_exec(admin_url, sql);
 }
 
-void store_raw(const char *sql, const struct uuid *id)
+static void put_statement(struct text *t, const char *sql, const struct uuid *id)
 {
-    bool sqlite = store_is_single_writer(store);
-    char literal[64] = "", text[UUID_LEN + 1], statement[512];
+    char literal[64] = "", text[UUID_LEN + 1];
     if (id != NULL) {
-        struct text t = text_on(literal, sizeof literal);
+        struct text l = text_on(literal, sizeof literal);
         uuid_format(id, text);
-        text_put(&t, sqlite ? "X'" : "'");
+        text_put(&l, store_is_single_writer(store) ? "X'" : "'");
         for (const char *c = text; *c != '\0'; c++)
             if (*c != '-')
-                text_put_char(&t, *c);
-        text_put_char(&t, '\'');
+                text_put_char(&l, *c);
+        text_put_char(&l, '\'');
     }
     const char *mark = strstr(sql, "%s");
-    struct text t = text_on(statement, sizeof statement);
-    text_put_n(&t, sql, mark != NULL ? (size_t)(mark - sql) : strlen(sql));
+    text_put_n(t, sql, mark != NULL ? (size_t)(mark - sql) : strlen(sql));
     if (mark != NULL) {
-        text_put(&t, literal);
-        text_put(&t, mark + 2);
+        text_put(t, literal);
+        text_put(t, mark + 2);
     }
-    if (!sqlite) {
+}
+
+void store_raw(const char *sql, const struct uuid *id)
+{
+    char statement[512];
+    struct text t = text_on(statement, sizeof statement);
+    put_statement(&t, sql, id);
+    if (!store_is_single_writer(store)) {
         assert_true(pg_exec(url, statement));
         return;
     }
@@ -160,16 +165,24 @@ void store_raw(const char *sql, const struct uuid *id)
 
 static PGconn *holder;
 
-void store_hold_session(const struct uuid *id)
+void store_hold(const char *sql, const struct uuid *id)
 {
-    char sql[128], text[UUID_LEN + 1];
-    uuid_format(id, text);
-    snprintf(sql, sizeof sql, "BEGIN; SELECT FROM sessions WHERE id = '%s' FOR UPDATE", text);
+    char statement[512];
+    struct text t = text_on(statement, sizeof statement);
+    text_put(&t, "BEGIN; ");
+    put_statement(&t, sql, id);
     holder = PQconnectdb(url);
-    PGresult *res = PQexec(holder, sql);
-    assert_int_equal(PQresultStatus(res), PGRES_TUPLES_OK);
-    assert_int_equal(PQntuples(res), 1);
+    PGresult *res = PQexec(holder, statement);
+    assert_string_equal(PQcmdTuples(res), "1");
     PQclear(res);
+}
+
+void store_commit(void)
+{
+    PGresult *res = PQexec(holder, "COMMIT");
+    assert_int_equal(PQresultStatus(res), PGRES_COMMAND_OK);
+    PQclear(res);
+    store_let_go();
 }
 
 void store_let_go(void)

@@ -28,8 +28,10 @@ enum err store_fixture_open_another(unsigned kinds, unsigned timeout_ms, struct 
 /* Changes rows behind the service's back; %s in sql becomes the id. */
 void store_raw(const char *sql, const struct uuid *id);
 
-/* On PostgreSQL: locks the row of a session for somebody else, until it is let go. */
-void store_hold_session(const struct uuid *id);
+/* On PostgreSQL: the same in somebody's transaction, which meets one row and holds it until it is
+ * committed or let go. */
+void store_hold(const char *sql, const struct uuid *id);
+void store_commit(void);
 void store_let_go(void);
 
 void sleep_ms(unsigned ms);

@@ -81,6 +81,25 @@ TEST(a_database_that_is_not_there_is_unavailable_and_says_why)
     }
 }
 
+TEST(a_batch_that_cannot_begin_marks_the_database_down)
+{
+    struct store *other = NULL;
+    struct store_conn *waits = NULL;
+    if (!store_is_single_writer(store)) /* a batch does nothing */
+        return;
+    assert_ok(store_fixture_open_another(0, 50, &other));
+    assert_ok(store_conn_open(other, &waits));
+    assert_ok(store_probe(waits));
+    assert_true(store_is_up(other));
+    assert_ok(store_batch_begin(conn)); /* the writer's lock is taken */
+    enum err e = store_batch_begin(waits);
+    assert_ok(store_batch_end(conn));
+    assert_err(e, ERR_UNAVAILABLE);
+    assert_false(store_is_up(other));
+    store_conn_close(waits);
+    store_close(other);
+}
+
 /* ---- registering ---- */
 
 TEST(who_registered_is_found_by_tenant_and_address)
@@ -462,6 +481,7 @@ int run_login_tests(void)
         cmocka_unit_test(a_database_of_the_future_is_refused),
         cmocka_unit_test(only_known_schemes_open),
         cmocka_unit_test(a_database_that_is_not_there_is_unavailable_and_says_why),
+        cmocka_unit_test(a_batch_that_cannot_begin_marks_the_database_down),
         cmocka_unit_test(who_registered_is_found_by_tenant_and_address),
         cmocka_unit_test(an_address_and_a_user_exist_once_in_a_tenant),
         cmocka_unit_test(a_repeated_request_gets_the_first_answer_and_changes_nothing),

@@ -152,6 +152,21 @@ TEST(who_is_deleted_leaves_nothing_and_nobody_else_is_touched)
     assert_true(uuid_equal(&id, &who.user_id));
 }
 
+TEST(who_is_deleted_takes_along_no_key_of_the_same_id_in_another_tenant)
+{
+    struct someone who = someone_new(), twin = someone_new(), nobody = someone_new();
+    struct uuid id;
+    uint64_t ended = 0;
+    twin.user_id = who.user_id;
+    assert_ok(someone_register(conn, &who, who.digest, &id));
+    assert_ok(someone_register(conn, &twin, twin.digest, &id));
+    assert_ok(store_delete_user(conn, &who.tenant_id, &who.user_id, who.digest, &ended));
+    assert_err(store_delete_user(conn, &nobody.tenant_id, &who.user_id, nobody.digest, &ended),
+               ERR_NOT_FOUND);
+    assert_ok(someone_register(conn, &twin, twin.digest, &id)); /* a repetition still */
+    assert_true(uuid_equal(&id, &twin.user_id));
+}
+
 TEST(operations_on_nobody_change_nothing)
 {
     struct someone nobody = someone_new(), who = someone_registered();
@@ -282,6 +297,22 @@ TEST(no_session_opened_before_a_fence_is_good_for_anything)
     assert_int_equal(rotated(&next), STORE_REVOKED);
 }
 
+TEST(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence)
+{
+    struct someone who = someone_registered();
+    struct store_new_session s = session_of(&who);
+    int64_t fence = 0;
+    s.opened_at += 3600000;
+    assert_ok(store_login_finish(conn, &s));
+    struct store_rotation r = rotation_of(&s);
+    assert_ok(store_fence_sessions(conn, &fence));
+    assert_int_equal(fence, s.opened_at);
+    assert_int_equal(live_sessions(&who), 0);
+    assert_int_equal(rotated(&r), STORE_REVOKED);
+    store_raw("DELETE FROM sessions WHERE id = %s", &s.session_id);
+    store_raw("UPDATE settings SET value = 0 WHERE name = 'sessions_not_before'", NULL);
+}
+
 TEST(a_fence_never_moves_back)
 {
     struct someone who = someone_registered();
@@ -305,9 +336,11 @@ int run_operator_tests(void)
         cmocka_unit_test(who_is_disabled_has_no_session_and_gets_none_until_enabled),
         cmocka_unit_test(a_session_of_an_account_that_was_disabled_behind_our_back_is_revoked),
         cmocka_unit_test(who_is_deleted_leaves_nothing_and_nobody_else_is_touched),
+        cmocka_unit_test(who_is_deleted_takes_along_no_key_of_the_same_id_in_another_tenant),
         cmocka_unit_test(operations_on_nobody_change_nothing),
         cmocka_unit_test(any_session_can_be_revoked_once),
         cmocka_unit_test(no_session_opened_before_a_fence_is_good_for_anything),
+        cmocka_unit_test(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence),
         cmocka_unit_test(a_fence_never_moves_back),
         cmocka_unit_test(no_login_that_is_under_way_outlives_a_disabling_or_a_deletion),
     };

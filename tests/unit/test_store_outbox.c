@@ -254,13 +254,18 @@ static struct store_login locking_attempt(const struct someone *who, int64_t hol
     return login;
 }
 
+static enum err confirm(const struct someone *who)
+{
+    return store_confirm_lock(conn, &who->tenant_id, who->digest, &attempt_id);
+}
+
 TEST(a_lock_is_told_when_the_attempt_has_been_judged)
 {
     struct someone who = someone_new(); /* not registered: locks all the same */
     int64_t locked_until = locking_attempt(&who, 600000).locked_until;
     assert_int_equal(read_all().rows, 1);
     assert_int_equal(count, 0); /* held */
-    assert_ok(store_release_event(conn, &attempt_id));
+    assert_ok(confirm(&who));
     const struct store_event *event = the_only(EVENT_ACCOUNT_LOCKED);
     assert_false(event->has_user);
     assert_true(event->has_identity);
@@ -307,6 +312,48 @@ TEST(a_lock_that_was_none_is_not_told)
     assert_ok(store_login_finish(conn, &session));
     (void)the_only(EVENT_USER_LOGGED_IN);
     assert_int_equal(read_all().rows, 1);
+}
+
+TEST(a_lock_that_is_gone_before_its_attempt_has_been_judged_is_not_told)
+{
+    struct someone who = someone_registered();
+    struct store_login login = locking_attempt(&who, 600000);
+    struct store_new_session session = session_of(&who); /* an earlier attempt was right */
+    clear_events();
+    assert_ok(store_login_finish(conn, &session));
+    clear_events();
+    assert_err(confirm(&who), ERR_NOT_FOUND);
+    assert_int_equal(read_all().rows, 0);
+
+    login = locking_attempt(&who, 600000);
+    struct uuid locking = attempt_id;
+    assert_ok(uuid_make_v4(&attempt_id)); /* an earlier one is given back */
+    refund(&who, login.window_started_at);
+    attempt_id = locking;
+    assert_err(confirm(&who), ERR_NOT_FOUND);
+    assert_int_equal(read_all().rows, 0);
+
+    bool locked = false;
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
+    (void)locking_attempt(&who, 600000);
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
+    assert_true(locked);
+    assert_err(confirm(&who), ERR_NOT_FOUND);
+    (void)the_only(EVENT_ACCOUNT_UNLOCKED);
+    assert_int_equal(read_all().rows, 1);
+}
+
+TEST(a_lock_is_confirmed_without_events_too)
+{
+    struct someone who = someone_registered();
+    struct store_conn *told = conn;
+    bool locked = false;
+    conn = plain;
+    (void)locking_attempt(&who, 600000);
+    assert_ok(confirm(&who));
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
+    assert_err(confirm(&who), ERR_NOT_FOUND);
+    conn = told;
 }
 
 TEST(what_operators_do_is_told_once)
@@ -521,6 +568,8 @@ int run_outbox_tests(void)
         OUTBOX_TEST(a_lock_is_told_when_the_attempt_has_been_judged),
         OUTBOX_TEST(a_lock_whose_judge_never_came_is_told_after_a_while),
         OUTBOX_TEST(a_lock_that_was_none_is_not_told),
+        OUTBOX_TEST(a_lock_that_is_gone_before_its_attempt_has_been_judged_is_not_told),
+        OUTBOX_TEST(a_lock_is_confirmed_without_events_too),
         OUTBOX_TEST(what_operators_do_is_told_once),
         OUTBOX_TEST(an_unlocking_is_told_if_there_was_a_lock),
         OUTBOX_TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits),

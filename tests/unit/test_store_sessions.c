@@ -1,6 +1,8 @@
 /* The store, on each kind of database: rotating, ending and listing sessions; batches. */
 #include "store_fixture.h"
 
+#include <pthread.h>
+
 static struct store_rotation_result rotate_result(const struct store_rotation *r)
 {
     struct store_rotation_result result;
@@ -133,7 +135,7 @@ TEST(a_session_that_somebody_holds_does_not_hold_up_those_beside_it)
     assert_ok(store_fixture_open_another(0, 1000, &impatient));
     assert_ok(store_conn_open(impatient, &c));
     put_rotations(all, rotations, results, 4);
-    store_hold_session(&rotations[2].session_id);
+    store_hold("SELECT FROM sessions WHERE id = %s FOR UPDATE", &rotations[2].session_id);
     store_rotate_many(c, all, 4);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(all[i].e, i == 2 ? ERR_BUSY : OK);
@@ -278,6 +280,47 @@ TEST(only_the_owner_ends_a_session_in_the_owners_name)
     assert_int_equal(live_sessions(&who), 0);
 }
 
+struct ending {
+    struct uuid session_id;
+    const struct someone *owner; /* NULL: by its token */
+    enum err e;
+};
+
+static void *end_session(void *arg)
+{
+    struct ending *ending = arg;
+    struct store_conn *c = NULL;
+    const struct uuid *tenant_id = ending->owner != NULL ? &ending->owner->tenant_id : NULL;
+    const struct uuid *user_id = ending->owner != NULL ? &ending->owner->user_id : NULL;
+    ending->e = store_conn_open(store, &c);
+    if (ending->e == OK)
+        ending->e = store_end_session(c, &ending->session_id, tenant_id, user_id, "x");
+    store_conn_close(c);
+    return NULL;
+}
+
+TEST(a_rotation_under_way_at_the_idle_end_does_not_outlive_the_end_of_its_session)
+{
+    struct someone who = someone_registered();
+    if (store_is_single_writer(store)) /* nothing is under way beside the end */
+        return;
+    for (unsigned i = 0; i < 2; i++) {
+        struct store_new_session s = session_of(&who);
+        struct ending ending = {.session_id = s.session_id, .owner = i == 0 ? NULL : &who};
+        pthread_t thread;
+        s.opened_at -= s.idle_ms; /* the idle end is now */
+        assert_ok(store_login_finish(conn, &s));
+        store_hold("UPDATE sessions SET idle_expires_at = absolute_expires_at WHERE id = %s",
+                   &s.session_id);
+        assert_int_equal(pthread_create(&thread, NULL, end_session, &ending), 0);
+        sleep_ms(200);
+        store_commit();
+        pthread_join(thread, NULL);
+        assert_ok(ending.e);
+        assert_int_equal(live_sessions(&who), 0);
+    }
+}
+
 TEST(ending_all_counts_the_live_ones_of_that_user)
 {
     struct someone who = someone_registered(), other = someone_registered();
@@ -408,6 +451,8 @@ int run_session_tests(void)
         cmocka_unit_test(no_use_prolongs_a_session_beyond_its_absolute_end),
         cmocka_unit_test(an_ended_session_is_revoked_at_once_and_ends_once),
         cmocka_unit_test(only_the_owner_ends_a_session_in_the_owners_name),
+        cmocka_unit_test(
+            a_rotation_under_way_at_the_idle_end_does_not_outlive_the_end_of_its_session),
         cmocka_unit_test(ending_all_counts_the_live_ones_of_that_user),
         cmocka_unit_test(sessions_are_listed_newest_first_up_to_the_maximum),
         cmocka_unit_test(a_list_shows_the_last_use),

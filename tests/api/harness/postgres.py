@@ -135,7 +135,7 @@ class Cluster:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(sql)
-                return cursor.fetchall()
+                return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()
 
@@ -148,6 +148,15 @@ class Cluster:
         """The state of each of the service's."""
         return [state for (state,) in self._ask(
             "SELECT state FROM pg_stat_activity WHERE application_name = 'watchword'")]
+
+    def refuse_writes(self, database: str, *, refuse: bool = True) -> None:
+        """In transactions of connections that begin from now on."""
+        self._ask(f"ALTER DATABASE {database} SET default_transaction_read_only = {refuse}")
+
+    def refuse_all_writes(self, *, refuse: bool = True) -> None:
+        """Also in those of connections that are there."""
+        self._ask(f"ALTER SYSTEM SET default_transaction_read_only = {refuse}")
+        self._ask("SELECT pg_reload_conf()")
 
     def destroy(self) -> None:
         """Without the last checkpoint: nobody will need the data."""

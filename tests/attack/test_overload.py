@@ -171,9 +171,11 @@ def _session_despite(target: Server) -> str:
 def test_one_tenant_does_not_shut_out_another(
     target: Server, crowd: list[Account], capacity: float
 ) -> None:
-    """While one tenant floods, a user of another logs in again and again: 95 of 100 succeed."""
+    """While one tenant floods, a user of another, whose id differs in its last digit alone, logs in
+    again and again: 95 of 100 succeed. (One time in 256 the two share a queue, and this fails.)"""
+    flooding = crowd[0].tenant
     with target.client() as client:
-        neighbour = client.new_account()
+        neighbour = client.new_account(tenant=flooding[:-1] + ("1" if flooding[-1] == "0" else "0"))
         with Flood(target.port, _logins(crowd), rate=OVERLOAD * capacity) as flood:
             time.sleep(1)
             results = []

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from .server import Server
@@ -44,6 +45,15 @@ def signer_of(server: Server) -> int:
     [pid] = signers_of(server)
     assert status(pid)["Name"] == "ww-signer"
     return pid
+
+
+def descriptors(pid: int) -> list[str]:
+    """Where each open descriptor leads; what is closed meanwhile is left out."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
 
 
 def memory(pid: int) -> bytes:

@@ -226,8 +226,13 @@ class Server:
 
     # What it says about itself
 
+    @property
+    def log_path(self) -> Path:
+        """Of the last start."""
+        return self._logs[-1]
+
     def last_log(self) -> str:
-        return self._logs[-1].read_text(errors="replace") if self._logs else ""
+        return self.log_path.read_text(errors="replace") if self._logs else ""
 
     def whole_log(self) -> bytes:
         """Standard output and error of all starts."""

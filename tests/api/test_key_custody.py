@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -21,6 +24,7 @@ from harness.client import Client, Tokens
 from harness.fixtures import ServerFactory
 from harness.keys import RsaKey
 from harness.processes import (
+    as_user,
     descriptors,
     is_root,
     keeper_of,
@@ -30,7 +34,8 @@ from harness.processes import (
     status,
 )
 from harness.server import Server, run_command
-from harness.settings import fault_binary, searches_memory, slowness
+from harness.settings import fault_binary, searches_memory, service_binary, slowness
+from harness.storage import sqlite_storage
 
 needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
 
@@ -89,7 +94,37 @@ def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> Non
         limits = Path(f"/proc/{pid}/limits").read_text() if is_root() else ""
         if is_root():
             assert "Max core file size        0                    0" in limits
-            assert os.stat(f"/proc/{pid}/maps").st_uid == 0
+
+
+@pytest.fixture
+def ordinary_server() -> Iterator[Server]:
+    """A server that is not root's, with a program and a folder its user may use."""
+    owner = as_user("nobody")
+    with tempfile.TemporaryDirectory(prefix="watchword-") as name:
+        folder, data = Path(name), Path(name) / "data"
+        data.mkdir()
+        binary = Path(shutil.copy(service_binary(), folder))
+        for path in (folder, data, binary) if owner else ():
+            os.chown(path, owner["user"], owner["group"])
+        server = Server(sqlite_storage(data), binary=binary, owner=owner).start()
+        try:
+            yield server
+            server.stop()
+        finally:
+            server.kill()
+
+
+def test_its_own_user_may_not_look_into_a_process(ordinary_server: Server) -> None:
+    """Who may be looked into by its user has files in /proc that are that user's, as a process that
+    does nothing about it shows; those of the three are root's."""
+    pids = (ordinary_server.process.pid, keeper_of(ordinary_server), signer_of(ordinary_server))
+    with subprocess.Popen(["sleep", "60"], **as_user("nobody")) as open_to_all:
+        user = os.stat(f"/proc/{open_to_all.pid}/maps").st_uid
+        open_to_all.kill()
+    assert user != 0
+    for pid in pids:
+        assert status(pid)["Uid"].split() == 4 * [str(user)]
+        assert os.stat(f"/proc/{pid}/maps").st_uid == 0, status(pid)["Name"]
 
 
 @needs_root

@@ -232,7 +232,7 @@ def test_signer_killed_under_load(make_server: ServerFactory) -> None:
     signer is there by itself, and log and counter tell."""
     server = make_server(REFRESH_LEEWAY_SECONDS="60")
     codes: list[int] = []
-    ready, stop = threading.Barrier(5), threading.Event()
+    ready, stop = threading.Barrier(5, timeout=20 * slowness()), threading.Event()
 
     def refresh_on_and_on() -> None:
         with server.client() as client:

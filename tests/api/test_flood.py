@@ -64,20 +64,36 @@ def test_flood_of_bad_requests_does_not_fill_the_log(make_sqlite_server: ServerF
     print(f"{count} requests in {seconds:.1f} s, {len(lines)} lines")
 
 
+def _wait_sampled(server: Server) -> None:
+    """Until a line says that others before it were left out."""
+    deadline = time.monotonic() + 10 * slowness()
+    while not any("suppressed" in line for line in server.log_lines("http.request")):
+        assert time.monotonic() < deadline, "nothing is left out"
+        time.sleep(0.05)
+
+
 def test_flood_hides_nothing_else(make_sqlite_server: ServerFactory) -> None:
     """While one kind is sampled, another's line and every success are written."""
     server = make_sqlite_server()
-    flood = threading.Thread(
-        target=_flood, args=(server, json_request(REFRESH, {"nonsense": 1}), 2500))
+    over = threading.Event()
+
+    def flood_on_and_on() -> None:
+        while not over.is_set():
+            _flood(server, json_request(REFRESH, {"nonsense": 1}), 200)
+
+    flood = threading.Thread(target=flood_on_and_on)
     flood.start()
-    with server.client() as client:
-        account = client.new_account()
-        traces = []
-        for _ in range(30):
-            traces.append(client.login(account).headers["x-trace-id"])
-        traces.append(client.login(account, password="wrong horse battery").headers["x-trace-id"])
-        traces.append(client.get("/nowhere").headers["x-trace-id"])
-    flood.join()
+    try:
+        with server.client() as client:
+            account = client.new_account()
+            _wait_sampled(server)
+            traces = [client.login(account).headers["x-trace-id"] for _ in range(30)]
+            answers = [client.login(account, password="wrong horse battery"), client.get("/nowhere")]
+            assert flood.is_alive()
+    finally:
+        over.set()
+        flood.join()
+    traces += [answer.headers["x-trace-id"] for answer in answers]
     written = {line.get("trace_id") for line in server.log_lines("http.request")}
     assert [trace for trace in traces if trace not in written] == []
 

@@ -5,10 +5,14 @@ The scans of memory need root: no process of the service may be looked into by a
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +24,8 @@ from harness.client import Client, Tokens
 from harness.fixtures import ServerFactory
 from harness.keys import RsaKey
 from harness.processes import (
+    as_user,
+    descriptors,
     is_root,
     keeper_of,
     memory,
@@ -28,7 +34,8 @@ from harness.processes import (
     status,
 )
 from harness.server import Server, run_command
-from harness.settings import fault_binary, searches_memory, slowness
+from harness.settings import fault_binary, searches_memory, service_binary, slowness
+from harness.storage import sqlite_storage
 
 needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
 
@@ -87,7 +94,37 @@ def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> Non
         limits = Path(f"/proc/{pid}/limits").read_text() if is_root() else ""
         if is_root():
             assert "Max core file size        0                    0" in limits
-            assert os.stat(f"/proc/{pid}/maps").st_uid == 0
+
+
+@pytest.fixture
+def ordinary_server() -> Iterator[Server]:
+    """A server that is not root's, with a program and a folder its user may use."""
+    owner = as_user("nobody")
+    with tempfile.TemporaryDirectory(prefix="watchword-") as name:
+        folder, data = Path(name), Path(name) / "data"
+        data.mkdir()
+        binary = Path(shutil.copy(service_binary(), folder))
+        for path in (folder, data, binary) if owner else ():
+            os.chown(path, owner["user"], owner["group"])
+        server = Server(sqlite_storage(data), binary=binary, owner=owner).start()
+        try:
+            yield server
+            server.stop()
+        finally:
+            server.kill()
+
+
+def test_its_own_user_may_not_look_into_a_process(ordinary_server: Server) -> None:
+    """Who may be looked into by its user has files in /proc that are that user's, as a process that
+    does nothing about it shows; those of the three are root's."""
+    pids = (ordinary_server.process.pid, keeper_of(ordinary_server), signer_of(ordinary_server))
+    with subprocess.Popen(["sleep", "60"], **as_user("nobody")) as open_to_all:
+        user = os.stat(f"/proc/{open_to_all.pid}/maps").st_uid
+        open_to_all.kill()
+    assert user != 0
+    for pid in pids:
+        assert status(pid)["Uid"].split() == 4 * [str(user)]
+        assert os.stat(f"/proc/{pid}/maps").st_uid == 0, status(pid)["Name"]
 
 
 @needs_root
@@ -144,13 +181,21 @@ def test_key_from_a_file_is_read_once(make_sqlite_server: ServerFactory, tmp_pat
 
 
 def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
-    """The network process has sockets, its database and itself open; no memory file, no PEM."""
+    """The network process has sockets, its log, its database and its own figures open; nothing else,
+    also where it was told of a directory with the key and has worked."""
     if not is_root():
         pytest.skip("takes root")
-    server = make_sqlite_server()
-    for link in Path(f"/proc/{server.process.pid}/fd").iterdir():
-        target = os.readlink(link)
-        assert "memfd" not in target and ".pem" not in target, target
+    folder = folder_with(tmp_path, keys.new_key())
+    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    with server.client() as client:
+        work_a_little(client)
+        targets = descriptors(server.process.pid)
+    pid, data = server.process.pid, re.escape(str(server.storage.data_dir))
+    allowed = re.compile(
+        rf"socket:\[\d+\]|anon_inode:\[(eventfd|eventpoll|signalfd)\]|/dev/null|/proc/{pid}/(stat|fd)"
+        rf"|{data}/watchword\.db(-wal|-shm)?|{re.escape(str(server.log_path))}")
+    assert f"{server.storage.data_dir}/watchword.db" in targets
+    assert [target for target in targets if not allowed.fullmatch(target)] == []
 
 
 def test_nothing_tells_of_the_key(make_sqlite_server: ServerFactory) -> None:
@@ -187,7 +232,7 @@ def test_signer_killed_under_load(make_server: ServerFactory) -> None:
     signer is there by itself, and log and counter tell."""
     server = make_server(REFRESH_LEEWAY_SECONDS="60")
     codes: list[int] = []
-    ready, stop = threading.Barrier(5), threading.Event()
+    ready, stop = threading.Barrier(5, timeout=20 * slowness()), threading.Event()
 
     def refresh_on_and_on() -> None:
         with server.client() as client:

@@ -167,6 +167,7 @@ def test_service_secret_is_locked_and_stays_out_of_dumps(server: Server) -> None
     """The pages it lies in are locked (lo) and left out of core dumps (dd)."""
     secret = (server.settings["SERVICE_SECRET"] or "").encode()
     smaps = Path(f"/proc/{server.process.pid}/smaps").read_text()
+    found = False
     with open(f"/proc/{server.process.pid}/mem", "rb", 0) as mem:
         for part in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", smaps):
             span = re.match(r"([0-9a-f]+)-([0-9a-f]+) r", part)
@@ -174,7 +175,9 @@ def test_service_secret_is_locked_and_stays_out_of_dumps(server: Server) -> None
                 continue
             mem.seek(int(span[1], 16))
             if secret in mem.read(int(span[2], 16) - int(span[1], 16)):
+                found = True
                 flags = part.split("VmFlags:")[1].split()
                 assert "dd" in flags and "lo" in flags, part
+    assert found, "the secret is nowhere: what was searched for is wrong"
 
 

@@ -6,12 +6,12 @@ harness/story.py causes them and keeps its own account; here the service's accou
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +36,29 @@ COUNTERS = ("auth_login_total", "auth_register_total", "auth_refresh_total", "au
             "auth_lockouts_total", "auth_rate_limited_total", "auth_refresh_replay_total",
             "auth_password_verify_duration_seconds_count", "http_requests_total")
 
+Line = dict[str, Any]
 
-def _health(labels: tuple[str, ...]) -> bool:
-    return any("health" in value for value in labels)
+
+def _ours(labels: tuple[str, ...]) -> bool:
+    return any("health" in value or value == "/metrics" for value in labels)
 
 
 def counted(server: Server) -> Counter[Count]:
-    """All counters of events that are not 0, without the health checks of the harness."""
+    """All counters of events that are not 0, without what the harness itself asks for."""
     found = scrape(server)
     return Counter({
         (name, *labels): value for name in COUNTERS
-        for labels, value in found.nonzero(name).items() if not _health(labels)})
+        for labels, value in found.nonzero(name).items() if not _ours(labels)})
 
 
-def lines_by_trace(server: Server) -> dict[str, list[dict[str, Any]]]:
-    result: dict[str, list[dict[str, Any]]] = {}
-    for line in server.log_lines():
+def by_trace(lines: list[Line]) -> dict[str, list[Line]]:
+    result: dict[str, list[Line]] = {}
+    for line in lines:
         result.setdefault(line.get("trace_id", ""), []).append(line)
     return result
 
 
-def assert_lines(entry: Entry, lines: list[dict[str, Any]], *, sampled: bool) -> None:
+def assert_lines(entry: Entry, lines: list[Line], *, sampled: bool) -> None:
     """One line for the request and one for each security event in it, and no other."""
     events = Counter(line["event"] for line in lines)
     wanted = Counter(("http.request", *entry.lines))
@@ -73,13 +75,19 @@ def assert_lines(entry: Entry, lines: list[dict[str, Any]], *, sampled: bool) ->
             assert "fault" not in line and line["level"] == "info"
 
 
-def settle(server: Server, traces: int) -> dict[str, list[dict[str, Any]]]:
+def assert_no_others(entries: list[Entry], lines: dict[str, list[Line]]) -> None:
+    """No line under a trace id that no request had."""
+    told = {entry.trace for entry in entries} | {""}
+    assert {line["event"] for trace in set(lines) - told for line in lines[trace]} == set()
+
+
+def settle(server: Server, traces: int) -> dict[str, list[Line]]:
     """The log once it tells of so many requests: an answer may be read before its line is."""
     deadline = time.monotonic() + 5 * slowness()
-    while written_or_suppressed(server, Counter({"http.request": 1})).total() < traces:
+    while written_or_suppressed(server.log_lines(), {"http.request"}).total() < traces:
         assert time.monotonic() < deadline, "the log does not tell of every request"
         time.sleep(0.05)
-    return lines_by_trace(server)
+    return by_trace(server.log_lines())
 
 
 @pytest.fixture
@@ -89,10 +97,10 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
     server.kill()
 
 
-def assert_told(nats: NatsServer, entries: list[Entry]) -> None:
+def assert_told(nats: NatsServer, entries: list[Entry], *, seconds: float = 60) -> None:
     """Consumers get each change once, under its trace id, and nothing else."""
     wanted = Counter((entry.trace, subject) for entry in entries for subject in entry.told)
-    found = wait_events(nats, wanted.total(), seconds=60)
+    found = wait_events(nats, wanted.total(), seconds=seconds)
     assert_sound(found)
     assert Counter((m.event["trace_id"], m.subject) for m in found) == wanted
     assert len({m.event["event_id"] for m in found}) == len(found)
@@ -108,8 +116,7 @@ def test_thirty_events_one_by_one(make_server: ServerFactory, nats: NatsServer) 
     lines = settle(server, len(story.entries))
     for entry in story.entries:
         assert_lines(entry, lines[entry.trace], sampled=False)
-    told = {entry.trace for entry in story.entries} | {""}
-    assert {line["event"] for trace in set(lines) - told for line in lines[trace]} == set()
+    assert_no_others(story.entries, lines)
     assert counted(server) == story.counts()
     assert_told(nats, story.entries)
 
@@ -142,14 +149,17 @@ def test_thirty_events_thirty_two_at_once(make_server: ServerFactory, nats: Nats
     for entry in entries:
         assert_lines(entry, lines.get(entry.trace, []), sampled=True)
     wanted = Counter(line for entry in entries for line in ("http.request", *entry.lines))
-    assert written_or_suppressed(server, wanted) == wanted
+    assert written_or_suppressed(server.log_lines(), set(wanted)) == wanted
     assert_told(nats, entries)
 
 
-def written_or_suppressed(server: Server, events: Counter[str]) -> Counter[str]:
-    return Counter({
-        event: sum(1 + line.get("suppressed", 0) for line in server.log_lines(event))
-        for event in events})
+def written_or_suppressed(lines: list[Line], events: set[str]) -> Counter[str]:
+    """How often each of these events is told of in these lines."""
+    told: Counter[str] = Counter()
+    for line in lines:
+        if line["event"] in events:
+            told[line["event"]] += 1 + line.get("suppressed", 0)
+    return told
 
 
 def test_what_is_turned_away_is_counted_exactly(make_server: ServerFactory) -> None:
@@ -215,25 +225,91 @@ def test_start_and_stop_are_told_once(make_server: ServerFactory) -> None:
                     "service.stopped"]
 
 
-@pytest.mark.parametrize("broken", ["line", "trace", "reason", "count"])
-def test_the_comparison_sees_what_is_wrong(make_sqlite_server: ServerFactory, broken: str) -> None:
-    """Control: a line twice, under another trace id, with another reason; a count too many."""
+@pytest.fixture
+def told_well(make_sqlite_server: ServerFactory) -> tuple[Server, Story]:
+    """A refusal and a success, about which everything is right."""
     server = make_sqlite_server(**SETTINGS)
     story = Story(server)
     story.login("unknown_account", 401, "not_found", Account().body())
-    (entry,) = story.entries
-    lines = settle(server, 1)[entry.trace]
-    assert_lines(entry, lines, sampled=False)
+    story.new_account()
+    lines = settle(server, 2)
+    for entry in story.entries:
+        for sampled in (False, True):
+            assert_lines(entry, lines[entry.trace], sampled=sampled)
+    assert_no_others(story.entries, lines)
     assert counted(server) == story.counts()
-    if broken == "count":
-        assert counted(server) != story.counts() + Counter([entry.counts[0]])
-        return
-    wrong = json.loads(json.dumps(lines))
-    if broken == "line":
-        wrong.append(wrong[0])
-    elif broken == "trace":
-        wrong = wrong[1:]
-    else:
-        wrong[-1]["reason"] = "ok"
-    with pytest.raises(AssertionError):
-        assert_lines(entry, wrong, sampled=False)
+    return server, story
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("broken", ["line", "reason"])
+def test_a_wrong_line_would_be_seen(
+    told_well: tuple[Server, Story], broken: str, sampled: bool
+) -> None:
+    """Control: a line twice, or with another reason."""
+    server, story = told_well
+    for entry in story.entries:
+        wrong = by_trace(server.log_lines())[entry.trace]
+        if broken == "line":
+            wrong.append(wrong[0])
+        else:
+            wrong[-1]["reason"] = "limited"
+        with pytest.raises(AssertionError):
+            assert_lines(entry, wrong, sampled=sampled)
+
+
+def test_another_trace_id_would_be_seen(told_well: tuple[Server, Story]) -> None:
+    """Control: each line in turn has gone to another trace id, where it is not to be either."""
+    server, story = told_well
+    for number, line in enumerate(server.log_lines()):
+        for entry in story.entries:
+            if line.get("trace_id") != entry.trace:
+                continue
+            wrong = server.log_lines()
+            wrong[number]["trace_id"] = "elsewhere"
+            lines = by_trace(wrong)
+            with pytest.raises(AssertionError):
+                assert_lines(entry, lines.get(entry.trace, []), sampled=False)
+            with pytest.raises(AssertionError):
+                assert_no_others(story.entries, lines)
+
+
+def test_a_line_left_out_would_be_seen(told_well: tuple[Server, Story]) -> None:
+    """Control: where lines are sampled a success still needs its own, a refusal need not have any,
+    and what is missing must be stated by another line."""
+    server, story = told_well
+    refusal, success = story.entries
+    assert_lines(refusal, [], sampled=True)
+    for entry, sampled in ((refusal, False), (success, False), (success, True)):
+        with pytest.raises(AssertionError):
+            assert_lines(entry, [], sampled=sampled)
+    events = {"http.request", "auth.login_failed"}
+    lines = [line for line in server.log_lines() if line["event"] in events]
+    whole = written_or_suppressed(lines, events)
+    assert whole == Counter({"http.request": 2, "auth.login_failed": 1})
+    fewer = [line for line in lines if line.get("trace_id") != refusal.trace]
+    assert written_or_suppressed(fewer, events) != whole
+    stated = [{**line, "suppressed": 1} for line in fewer]
+    assert written_or_suppressed(stated, {"http.request"}) == Counter({"http.request": 2})
+
+
+def test_a_count_too_many_would_be_seen(told_well: tuple[Server, Story]) -> None:
+    """Control: a login that the story does not tell of."""
+    server, story = told_well
+    with server.client() as client:
+        assert client.login(Account()).status_code == 401
+    assert counted(server) != story.counts()
+
+
+def test_an_event_too_few_or_too_many_would_be_seen(
+    make_sqlite_server: ServerFactory, nats: NatsServer
+) -> None:
+    """Control: one that was not sent, one nobody caused, one under another trace id."""
+    story = Story(make_sqlite_server(NATS_URL=nats.url, **SETTINGS))
+    story.sign_in(story.new_account())
+    assert_told(nats, story.entries)
+    first, second = story.entries
+    moved = replace(second, trace="elsewhere")
+    for wrong in ([first, second, second], [first], [first, moved]):
+        with pytest.raises(AssertionError):
+            assert_told(nats, wrong, seconds=0.5)

@@ -1,7 +1,9 @@
 """As many addresses and accounts as an attacker cares to invent: nothing grows, nothing is forgotten.
 
 WATCHWORD_DISTINCT sets how many logins there are, each of an address and an account of its own:
-20,000 by default, 1,000,000 for the big proof (several minutes).
+20,000 by default, which leave most of the limiter's 131,072 places free; only the big proof, 1,000,000
+(many minutes), makes newcomers look for places that others have. Every day tests/unit/test_limiter.c
+does that.
 """
 from __future__ import annotations
 

@@ -185,6 +185,7 @@ def test_one_tenant_does_not_shut_out_another(
         assert statuses(flood.answers)[503] > 0, "no overload"
     good = results.count(200) / len(results)
     print(f"{len(results)} logins of the neighbour, {good:.1%} successful")
+    assert len(results) >= 10, "too few to judge by"
     assert good >= 0.95
 
 

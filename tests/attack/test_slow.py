@@ -168,6 +168,20 @@ SHARE, GREEDY = 40, 200
 STRANGERS = {"TRUSTED_PROXIES": "10.0.0.0/8"}  # loopback would be a trusted proxy, without a limit
 
 
+def _is_served(link: socket.socket) -> bool:
+    """Is a request answered on this connection? If it was refused, it ends instead."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        link.sendall(request("GET", "/health/live"))
+        while (reply := parse(received)) is None:
+            chunk = link.recv(65536)
+            if not chunk:
+                return False
+            received += chunk
+        return reply.status == 200
+    return False
+
+
 class Crowd:
     """Connections of one loopback address that have sent half a request."""
 
@@ -176,16 +190,15 @@ class Crowd:
         self.links: list[socket.socket] = []
 
     def grow(self, count: int) -> int:
-        """So many more are tried; those that stay are kept."""
-        new = [socket.create_connection(("127.0.0.1", self.server.port), timeout=10,
+        """So many more are tried; those that are served are kept, with half of another request."""
+        new = [socket.create_connection(("127.0.0.1", self.server.port), timeout=10 * slowness(),
                                         source_address=(self.source, 0)) for _ in range(count)]
-        for link in new:
-            with contextlib.suppress(ConnectionError):
-                link.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n")
-        kept = [link for link in new if not _ended(link, 0.02)]
+        kept = [link for link in new if _is_served(link)]
         self.links += kept
         for link in new:
-            if link not in kept:
+            if link in kept:
+                link.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n")
+            else:
                 link.close()
         return len(kept)
 
@@ -218,7 +231,7 @@ def _refused(server: Server) -> int:
 def test_one_address_gets_no_more_than_its_share(make_sqlite_server: ServerFactory) -> None:
     """It holds as many connections as it may; others come in as ever; what it lets go is free."""
     server = make_sqlite_server(CONNECTIONS_PER_ADDRESS=str(SHARE), **STRANGERS)
-    time.sleep(0.5)  # the connection that saw it become ready has been let go
+    time.sleep(0.5 * slowness())  # the connection that saw it become ready has been let go
     with Crowd(server) as greedy, Crowd(server, "127.0.0.2") as other:
         assert greedy.grow(GREEDY) == SHARE
         assert _refused(server) == GREEDY - SHARE
@@ -261,7 +274,7 @@ def test_share_is_exact_under_a_rush(make_sqlite_server: ServerFactory) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(rush, range(16)))
-    time.sleep(0.5)
+    time.sleep(0.5 * slowness())
     with Crowd(server) as crowd:
         assert crowd.grow(GREEDY) == SHARE
 

@@ -226,6 +226,7 @@ TEST(idle_places_are_given_away_first)
 }
 
 struct taker {
+    pthread_barrier_t *start;
     struct limiter *limiter;
     const struct limit *limit;
     unsigned passed;
@@ -234,6 +235,7 @@ struct taker {
 static void *take_many(void *arg)
 {
     struct taker *taker = arg;
+    pthread_barrier_wait(taker->start);
     for (unsigned i = 0; i < 5000; i++)
         taker->passed += take(taker->limiter, taker->limit, "shared") == OK;
     return NULL;
@@ -242,19 +244,22 @@ static void *take_many(void *arg)
 TEST(threads_together_get_one_burst)
 {
     struct limiter *limiter = opened(64);
-    struct limit limit = {1, HOUR, 100};
+    struct limit limit = {1, 60 * NS_PER_SECOND, 10000};
     struct taker takers[4];
     pthread_t threads[4];
+    pthread_barrier_t start;
     unsigned passed = 0;
+    pthread_barrier_init(&start, NULL, ARRAY_LEN(threads));
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        takers[i] = (struct taker){limiter, &limit, 0};
+        takers[i] = (struct taker){&start, limiter, &limit, 0};
         assert_int_equal(pthread_create(&threads[i], NULL, take_many, &takers[i]), 0);
     }
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
         pthread_join(threads[i], NULL);
         passed += takers[i].passed;
     }
-    assert_int_equal(passed, 100);
+    assert_int_equal(passed, limit.burst);
+    pthread_barrier_destroy(&start);
     limiter_close(limiter);
 }
 

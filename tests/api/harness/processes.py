@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .server import Server
 
@@ -46,6 +49,15 @@ def signer_of(server: Server) -> int:
     return pid
 
 
+def descriptors(pid: int) -> list[str]:
+    """Where each open descriptor leads; what is closed meanwhile is left out."""
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return found
+
+
 def memory(pid: int) -> bytes:
     """All that a process has mapped and may read; needs root, as the process is not dumpable."""
     parts = []
@@ -65,3 +77,11 @@ def memory(pid: int) -> bytes:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """Popen's options for a process of this user; only root can choose, others stay who they are."""
+    if not is_root():
+        return {}
+    user = pwd.getpwnam(name)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -87,10 +87,13 @@ class Server:
         settings: Settings | None = None,
         *,
         binary: Path | None = None,
+        owner: dict[str, Any] | None = None,
     ) -> None:
+        """`owner` is whose process it is: options of Popen, see processes.as_user."""
         self.storage = storage
         self.db = storage.db
         self.binary = binary or service_binary()
+        self._owner = owner or {}
         self.settings: Settings = {
             **default_settings(),
             "DATA_DIR": str(storage.data_dir),
@@ -148,7 +151,7 @@ class Server:
                 [str(self.binary), "serve"], env=environment(self.settings),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log if output is None else output,
                 cwd="/",
-                preexec_fn=dies_with_us(signal.SIGKILL),
+                preexec_fn=dies_with_us(signal.SIGKILL), **self._owner,
             )
         if wait:
             self._wait_until_ready()
@@ -226,8 +229,13 @@ class Server:
 
     # What it says about itself
 
+    @property
+    def log_path(self) -> Path:
+        """Of the last start."""
+        return self._logs[-1]
+
     def last_log(self) -> str:
-        return self._logs[-1].read_text(errors="replace") if self._logs else ""
+        return self.log_path.read_text(errors="replace") if self._logs else ""
 
     def whole_log(self) -> bytes:
         """Standard output and error of all starts."""

@@ -30,7 +30,8 @@ enum err secret_copy(const void *from, size_t len, struct secret *out)
 {
     struct secret s = {0};
     TRY(secret_open(len, &s));
-    memcpy(s.data, from, len);
+    if (len > 0) /* memcpy(3) wants a pointer even then */
+        memcpy(s.data, from, len);
     *out = s;
     return OK;
 }

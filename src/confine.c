@@ -1,5 +1,6 @@
 #include "confine.h"
 
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -51,7 +52,9 @@ void confine_basics(void)
 void confine_network_begin(struct landlock *out)
 {
     *out = (struct landlock){.fd = -1};
-    if (landlock_open(out) != OK)
+    /* The keeper, which is there before, must end with this process. Without the right to any of
+     * the calls that send signals there is nothing to refuse. */
+    if (landlock_open(false, out) != OK)
         return;
     for (size_t i = 0; i < ARRAY_LEN(RESOLVER_PATHS); i++)
         landlock_allow_path(out, RESOLVER_PATHS[i], LANDLOCK_READ);
@@ -89,7 +92,7 @@ enum err confine_network_files(enum confine_mode mode, struct landlock *l,
 static enum err no_files(enum confine_mode mode, const char *but)
 {
     struct landlock l = {.fd = -1};
-    if (mode != CONFINE_OFF && landlock_open(&l) == OK) {
+    if (mode != CONFINE_OFF && landlock_open(true, &l) == OK) {
         if (but != NULL)
             landlock_allow_path(&l, but, LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CHANGE);
         allow_sanitizers(&l);

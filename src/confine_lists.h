@@ -132,6 +132,11 @@ static const uint32_t DEADLY[] = {
         ALWAYS(restart_syscall), ALWAYS(clock_gettime), ALWAYS(clock_nanosleep),                   \
         ALWAYS(nanosleep), ALWAYS(sched_yield), ALWAYS(getpid), ALWAYS(gettid), ALWAYS(getrandom)
 
+/* Not that a descriptor sends signals to somebody (fcntl(2), "Managing signals"). */
+#define FCNTL_CALLS                                                                                \
+    NOT_IF(fcntl, 1, EXACTLY, F_SETOWN), NOT_IF(fcntl, 1, EXACTLY, F_SETOWN_EX),                   \
+        NOT_IF(fcntl, 1, EXACTLY, F_SETSIG), ALWAYS(fcntl)
+
 /* ---- the signer: asked over sockets it has, answers, computes ---- */
 static const struct seccomp_rule SIGNER_CALLS[] = {
     ALWAYS(recvfrom), ALWAYS(sendmsg), ALWAYS(close), MEMORY_CALLS, THREAD_CALLS,
@@ -159,7 +164,7 @@ static const struct seccomp_rule KEEPER_CALLS[] = {
     ALWAYS(fstat),
     ALWAYS(newfstatat),
     ALWAYS(statx),
-    ALWAYS(fcntl),
+    FCNTL_CALLS,
     ALWAYS(flock),
     ALWAYS(fsync),
     ALWAYS(fdatasync),
@@ -281,7 +286,7 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ALWAYS(fstat),
     ALWAYS(newfstatat),
     ALWAYS(statx),
-    ALWAYS(fcntl),
+    FCNTL_CALLS,
     ALWAYS(flock),
     ALWAYS(fsync),
     ALWAYS(fdatasync),

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "keeper.h"
 #include "keys_change.h"
@@ -102,6 +103,53 @@ static bool has_dir(const struct state *s)
     return s->config->source.private_fd < 0;
 }
 
+/* ---- news for the network process ---- */
+
+static void tell(const struct state *s, const struct keeper_message *m, size_t size, const int *fds,
+                 unsigned count)
+{
+    union {
+        char bytes[CMSG_SPACE(KEEPER_LINKS_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control = {.bytes = {0}};
+    struct iovec piece = {(void *)(uintptr_t)m, size};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+    }
+    ssize_t n = 0;
+    do
+        n = sendmsg(s->control, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)size)
+        _exit(1); /* nobody is there any more */
+}
+
+/* Before the first signer that can come up: one that was there earlier would be out of reach of
+ * this process's signals, also of the one that its end sends. Until there is a directory none can,
+ * as it finds no key. */
+static void confine(struct state *s)
+{
+    static const struct keys_flaw cannot = {
+        "SANDBOX", "is require, and this kernel cannot confine the keeper"};
+    struct keeper_message m;
+    const char *dir = has_dir(s) ? s->config->source.dir : NULL;
+    if (s->confined || (dir != NULL && access(dir, F_OK) != 0))
+        return;
+    s->confined = true;
+    if (confine_keeper(s->config->confine, dir) == OK)
+        return;
+    keeper_message_flaw(&m, KEEPER_REFUSED, &cannot);
+    tell(s, &m, KEEPER_MESSAGE_BARE, NULL, 0);
+    _exit(1);
+}
+
 /* ---- children ---- */
 
 static void close_links(int *links, unsigned count)
@@ -155,6 +203,7 @@ static void start(struct state *s, bool may_generate)
     unsigned links = s->config->links;
     s->start_at_ns = 0;
     s->again = false;
+    confine(s);
     if (has_dir(s))
         s->seen = look_at(s->config->source.dir);
     if (!make_pairs(1, &status[0], &status[1])) {
@@ -192,48 +241,11 @@ static void drop(struct state *s, struct child *child)
     *child = (struct child){0};
 }
 
-/* ---- news for the network process ---- */
-
-static void tell(const struct state *s, const struct keeper_message *m, size_t size, const int *fds,
-                 unsigned count)
-{
-    union {
-        char bytes[CMSG_SPACE(KEEPER_LINKS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control = {.bytes = {0}};
-    struct iovec piece = {(void *)(uintptr_t)m, size};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-    if (count > 0) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-    }
-    ssize_t n = 0;
-    do
-        n = sendmsg(s->control, &message, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)size)
-        _exit(1); /* nobody is there any more */
-}
-
-/* The first signer has shown that the directory is there. */
-static void confine(struct state *s)
-{
-    if (s->confined)
-        return;
-    s->confined = true;
-    if (confine_keeper(s->config->confine, has_dir(s) ? s->config->source.dir : NULL) != OK)
-        _exit(1); /* the signer could, a moment ago */
-}
+/* ---- how it went ---- */
 
 static void came_up(struct state *s, struct keeper_message *m, size_t size)
 {
     struct child before = s->signer;
-    confine(s);
     s->signer = s->coming;
     s->coming = (struct child){0};
     m->generation = s->signer.generation;
@@ -366,6 +378,14 @@ static void replace(struct state *s, struct child *child, bool may_generate)
         start(s, may_generate);
 }
 
+/* The directory first, so that this process is confined to it before there is a signer. */
+static void generate(struct state *s)
+{
+    if (!s->config->production)
+        (void)!file_make_dir(s->config->source.dir); /* the signer finds out, and says so */
+    replace(s, &s->coming, true);
+}
+
 static void obey(struct state *s)
 {
     struct keeper_order order;
@@ -378,7 +398,7 @@ static void obey(struct state *s)
     if (order.request == KEEPER_RELOAD && has_dir(s))
         reload(s);
     else if (order.request == KEEPER_GENERATE && s->signer.pid == 0)
-        replace(s, &s->coming, true);
+        generate(s);
     else if (order.request == KEEPER_REPLACE && s->signer.generation == order.generation)
         replace(s, &s->signer, false);
 }

@@ -41,7 +41,7 @@ static uint64_t all_fs(unsigned abi)
     return all;
 }
 
-enum err landlock_open(struct landlock *out)
+enum err landlock_open(bool signals, struct landlock *out)
 {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 1)
@@ -50,7 +50,7 @@ enum err landlock_open(struct landlock *out)
     if (abi >= 4)
         attributes.handled_net = NET_BIND_TCP | NET_CONNECT_TCP;
     if (abi >= 6)
-        attributes.scoped = SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL;
+        attributes.scoped = SCOPE_ABSTRACT_UNIX | (signals ? SCOPE_SIGNAL : 0);
     /* Members that the kernel does not know may be there as long as they are zero. */
     long fd = syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
     if (fd < 0)

@@ -24,8 +24,10 @@ struct landlock {
     unsigned abi; /* 4 and later: TCP as well; 6 and later: signals and abstract sockets */
 };
 
-/* A ruleset that allows nothing. ERR_UNAVAILABLE: this kernel has none of it. */
-MUST_USE enum err landlock_open(struct landlock *out);
+/* A ruleset that allows nothing. signals: those to processes outside of it are refused as well,
+ * also the one that the end of a parent sends (PR_SET_PDEATHSIG) to a child that was there before.
+ * ERR_UNAVAILABLE: this kernel has none of it. */
+MUST_USE enum err landlock_open(bool signals, struct landlock *out);
 /* Fine with -1 in it. */
 void landlock_close(struct landlock *l);
 

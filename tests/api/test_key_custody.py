@@ -307,6 +307,7 @@ def test_signer_that_hangs_is_replaced(make_sqlite_server: ServerFactory) -> Non
         server.wait_log("signer.started")
         eventually(lambda: signers_of(server) not in ([], [hung]), "no other signer")
         client.rotate(tokens.refresh)
+    eventually(lambda: not Path(f"/proc/{hung}").exists(), "it is still there")
 
 
 def test_nothing_outlives_the_service(make_sqlite_server: ServerFactory) -> None:
@@ -315,6 +316,22 @@ def test_nothing_outlives_the_service(make_sqlite_server: ServerFactory) -> None
     for end in (server.kill, server.stop):
         pids = [keeper_of(server), signer_of(server)]
         end()
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids),
+                   "a process is left")
+        server.start()
+
+
+@pytest.mark.parametrize("generated", [False, True], ids=["given", "generated"])
+def test_what_hangs_does_not_outlive_the_service(
+    make_sqlite_server: ServerFactory, generated: bool
+) -> None:
+    """A keeper and the first signer that do not run any more are ended all the same."""
+    server = make_sqlite_server(**({"JWT_PRIVATE_KEY_PEM": None} if generated else {}))
+    for _ in range(2):
+        pids = [signer_of(server), keeper_of(server)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        server.kill()
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids),
                    "a process is left")
         server.start()

@@ -242,6 +242,11 @@ static int look_at_itself(void)
     return process_read(&usage) == OK && usage.open_fds > 0 ? 0 : EACCES;
 }
 
+static int have_a_signal_sent_to_its_parent(void)
+{
+    return failed(fcntl(pair[0], F_SETOWN, getppid()));
+}
+
 static int make_code(void)
 {
     void *p =
@@ -335,6 +340,7 @@ static const struct attempt ATTEMPTS[] = {
     {"signal its parent", signal_its_parent, true, REFUSED, REFUSED, KILLED},
     {"signal a thread of its parent", signal_a_thread_of_its_parent, true, REFUSED, REFUSED,
      KILLED},
+    {"have a signal sent", have_a_signal_sent_to_its_parent, true, REFUSED, REFUSED, KILLED},
     {"signal itself", signal_itself, true, WORKS, REFUSED, KILLED},
     {"limit its parent", limit_its_parent, true, REFUSED, REFUSED, KILLED},
     {"see its own limit", see_its_own_limit, true, WORKS, WORKS, KILLED},

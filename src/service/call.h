@@ -176,8 +176,8 @@ struct service {
     struct relay *relay; /* NULL: no events */
     struct census *census;
     struct sweep *sweep;
-    struct pace alone, paired; /* verifications one at a time, and two */
-    uint64_t flow_factors[2];  /* random */
+    struct pace pace;
+    uint64_t flow_factors[2]; /* random */
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */
     atomic_size_t hash_memory; /* bytes of the arenas */

@@ -101,83 +101,62 @@ static bool same_params(const struct argon2_params *a, const struct argon2_param
            a->parallelism == b->parallelism;
 }
 
-static bool is_full(const struct service *service, const struct call *call)
+static bool is_cheaper(const struct argon2_params *a, const struct argon2_params *b)
 {
-    return same_params(&call->hash_job->params, &service->config.password->params);
-}
-
-static bool is_cheaper(const struct service *service, const struct call *call)
-{
-    const struct argon2_params *a = &call->hash_job->params, *b = &service->config.password->params;
     return (uint64_t)a->memory_kib * a->iterations < (uint64_t)b->memory_kib * b->iterations;
 }
 
-/* The first of a process's verifications is a cheap one: a full hash, or a pair of them, shows how
- * long those take. */
-static void measure_full(struct service *service, struct hash_thread *thread, struct pace *pace)
+/* The first of a process's verifications is a cheap one: a full hash shows how long those take. */
+static void measure_full(struct service *service, struct hash_thread *thread)
 {
-    uint8_t salt[PASSWORD_SALT_LEN] = {0}, tags[2][PASSWORD_TAG_LEN];
-    const struct argon2_job a = {.params = service->config.password->params,
-                                 .salt = salt,
-                                 .salt_len = sizeof salt,
-                                 .tag = tags[0],
-                                 .tag_len = sizeof tags[0]};
-    struct argon2_job b = a;
-    b.tag = tags[1];
+    uint8_t salt[PASSWORD_SALT_LEN] = {0}, tag[PASSWORD_TAG_LEN];
+    const struct argon2_job job = {.params = service->config.password->params,
+                                   .salt = salt,
+                                   .salt_len = sizeof salt,
+                                   .tag = tag,
+                                   .tag_len = sizeof tag};
     uint64_t begin = clock_mono_ns();
-    enum err e = pace == &service->paired ? argon2id_hash_pair(thread->arena, &a, &b)
-                                          : argon2id_hash(thread->arena, &a);
-    if (e == OK)
-        pace_record(pace, clock_mono_ns() - begin);
+    if (argon2id_hash(thread->arena, &job) == OK)
+        pace_record(&service->pace, clock_mono_ns() - begin);
 }
 
-static void keep_pace(struct service *service, struct hash_thread *thread, struct pace *pace,
-                      uint64_t begin_ns)
+static void keep_pace(struct service *service, struct hash_thread *thread,
+                      const struct argon2_params *params, uint64_t begin_ns)
 {
-    if (!WITHOUT("pace") && !pace_wait(pace, begin_ns))
-        measure_full(service, thread, pace);
+    const struct argon2_params *full = &service->config.password->params;
+    if (same_params(params, full))
+        pace_record(&service->pace, clock_mono_ns() - begin_ns);
+    else if (is_cheaper(params, full) && !WITHOUT("pace") && !pace_wait(&service->pace, begin_ns))
+        measure_full(service, thread);
 }
 
 /* ---- running ---- */
 
-static enum err hash(const struct hash_thread *thread, const struct call *call)
-{
-    return fits(thread, call) ? argon2id_hash(thread->arena, call->hash_job)
-                              : hash_dearer(call->hash_job);
-}
-
-static void run_one(struct service *service, struct hash_thread *thread, struct call *call)
+static void run_pair(struct service *service, struct hash_thread *thread, struct call *a,
+                     struct call *b)
 {
     uint64_t begin = clock_mono_ns();
-    enum err e = hash(thread, call);
+    enum err e = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
     uint64_t ns = clock_mono_ns() - begin;
-    if (is_full(service, call))
-        pace_record(&service->alone, ns);
-    else if (is_cheaper(service, call))
-        keep_pace(service, thread, &service->alone, begin);
+    keep_pace(service, thread, &a->hash_job->params, begin);
+    hash_finish(a, e, ns);
+    hash_finish(b, e, ns);
+}
+
+static void run_single(struct service *service, struct hash_thread *thread, struct call *call)
+{
+    uint64_t begin = clock_mono_ns();
+    enum err e = fits(thread, call) ? argon2id_hash(thread->arena, call->hash_job)
+                                    : hash_dearer(call->hash_job);
+    uint64_t ns = clock_mono_ns() - begin;
+    keep_pace(service, thread, &call->hash_job->params, begin);
     hash_finish(call, e, ns);
 }
 
-/* Answered together also if their parameters differ and they were hashed one after the other: that
- * somebody was answered alone among many would tell of his stored hash. */
-static void run_two(struct service *service, struct hash_thread *thread, struct call *a,
-                    struct call *b)
+static bool can_pair(const struct hash_thread *thread, const struct call *a, const struct call *b)
 {
-    uint64_t begin = clock_mono_ns();
-    enum err of_a, of_b;
-    if (fits(thread, a) && same_params(&a->hash_job->params, &b->hash_job->params)) {
-        of_a = of_b = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
-    } else {
-        of_a = hash(thread, a);
-        of_b = hash(thread, b);
-    }
-    uint64_t ns = clock_mono_ns() - begin;
-    if (is_full(service, a) && is_full(service, b))
-        pace_record(&service->paired, ns);
-    else if (is_cheaper(service, a) || is_cheaper(service, b))
-        keep_pace(service, thread, &service->paired, begin);
-    hash_finish(a, of_a, ns);
-    hash_finish(b, of_b, ns);
+    return thread->slots == 2 && fits(thread, a) &&
+           same_params(&a->hash_job->params, &b->hash_job->params);
 }
 
 /* What cannot be committed is not hashed. */
@@ -196,13 +175,14 @@ static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned 
         refuse_all(jobs, n);
         return;
     }
-    const struct hash_thread *thread = context;
-    if (n == 2 && thread->slots == 2) {
-        run_two(arg, context, flow_call(jobs[0]), flow_call(jobs[1]));
+    struct call *a = flow_call(jobs[0]), *b = n == 2 ? flow_call(jobs[1]) : NULL;
+    if (b != NULL && can_pair(context, a, b)) {
+        run_pair(arg, context, a, b);
         return;
     }
-    for (unsigned i = 0; i < n; i++)
-        run_one(arg, context, flow_call(jobs[i]));
+    run_single(arg, context, a);
+    if (b != NULL)
+        run_single(arg, context, b);
 }
 
 /* ---- opening ---- */

@@ -3,8 +3,7 @@
  *
  * An account whose stored hash is of yesterday's cheaper parameters would answer sooner than one
  * that does not exist. So a cheaper verification keeps its permit as long as a full one takes: a
- * time drawn from the latest full ones, so that not even the spread differs. Two at a time take
- * longer than one and have a pace of their own. Any thread may call.
+ * time drawn from the latest full ones, so that not even the spread differs. Any thread may call.
  */
 #ifndef WW_SERVICE_PACE_H
 #define WW_SERVICE_PACE_H

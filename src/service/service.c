@@ -39,8 +39,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     service->signing = config->signing;
     pthread_mutex_init(&service->signing_lock, NULL);
     sem_init(&service->listening, 0, 0);
-    pace_open(&service->alone);
-    pace_open(&service->paired);
+    pace_open(&service->pace);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     TRY(metrics_open_service(service));
@@ -88,8 +87,7 @@ void service_close(struct service *service)
     gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);
-    pace_close(&service->paired);
-    pace_close(&service->alone);
+    pace_close(&service->pace);
     sem_destroy(&service->listening);
     signing_release(service->signing);
     pthread_mutex_destroy(&service->signing_lock);

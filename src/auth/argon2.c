@@ -50,6 +50,17 @@ enum argon2_backend argon2_backend_in_use(void)
     return in_use;
 }
 
+bool argon2_same_params(const struct argon2_params *a, const struct argon2_params *b)
+{
+    return a->memory_kib == b->memory_kib && a->iterations == b->iterations &&
+           a->parallelism == b->parallelism;
+}
+
+uint64_t argon2_work(const struct argon2_params *params)
+{
+    return (uint64_t)params->memory_kib * params->iterations;
+}
+
 static bool available(enum argon2_backend backend)
 {
     return backend == ARGON2_LIBARGON2 || (OPS[backend] != NULL && OPS[backend]->supported());
@@ -256,12 +267,6 @@ enum err argon2id_hash(struct argon2_arena *arena, const struct argon2_job *job)
     return OK;
 }
 
-static bool same_params(const struct argon2_params *a, const struct argon2_params *b)
-{
-    return a->memory_kib == b->memory_kib && a->iterations == b->iterations &&
-           a->parallelism == b->parallelism;
-}
-
 static enum err reference_pair(struct argon2_arena *arena, const struct argon2_job *a,
                                const struct argon2_job *b)
 {
@@ -288,7 +293,7 @@ enum err argon2id_hash_pair(struct argon2_arena *arena, const struct argon2_job 
     TRY(check(arena, b));
     if (in_use == ARGON2_LIBARGON2)
         return reference_pair(arena, a, b);
-    if (!same_params(&a->params, &b->params)) {
+    if (!argon2_same_params(&a->params, &b->params)) {
         TRY(argon2id_hash(arena, a));
         return argon2id_hash(arena, b);
     }

@@ -21,6 +21,7 @@
 #ifndef WW_AUTH_ARGON2_H
 #define WW_AUTH_ARGON2_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,11 @@ struct argon2_params {
     uint32_t iterations;  /* t: 1 or more passes over the memory */
     uint32_t parallelism; /* p: lanes, 1 to ARGON2_PARALLELISM_MAX, computed one after the other */
 };
+
+bool argon2_same_params(const struct argon2_params *a, const struct argon2_params *b);
+
+/* KiB filled: what the time of a hash is about proportional to. */
+uint64_t argon2_work(const struct argon2_params *params);
 
 struct argon2_job {
     struct argon2_params params;

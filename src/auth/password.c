@@ -143,14 +143,12 @@ enum err password_hash_finish(struct password_work *work, char out[PHC_MAX + 1])
 static bool affordable(const struct password_policy *policy, const struct argon2_params *params)
 {
     uint64_t memory = (uint64_t)policy->params.memory_kib * MEMORY_FACTOR_MAX;
-    uint64_t work =
-        (uint64_t)policy->params.memory_kib * policy->params.iterations * WORK_FACTOR_MAX;
+    uint64_t work = argon2_work(&policy->params) * WORK_FACTOR_MAX;
     if (memory < MEMORY_KIB_ALWAYS)
         memory = MEMORY_KIB_ALWAYS;
     if (work < WORK_KIB_ALWAYS)
         work = WORK_KIB_ALWAYS;
-    return params->memory_kib <= memory &&
-           (uint64_t)params->memory_kib * params->iterations <= work;
+    return params->memory_kib <= memory && argon2_work(params) <= work;
 }
 
 static bool pepper_known(const struct password_policy *policy, const char *id)
@@ -211,10 +209,7 @@ static bool pepper_outdated(const struct password_policy *policy, const struct p
 
 static bool params_outdated(const struct password_policy *policy, const struct phc *phc)
 {
-    return phc->params.memory_kib != policy->params.memory_kib ||
-           phc->params.iterations != policy->params.iterations ||
-           phc->params.parallelism != policy->params.parallelism ||
-           phc->tag_len != PASSWORD_TAG_LEN;
+    return !argon2_same_params(&phc->params, &policy->params) || phc->tag_len != PASSWORD_TAG_LEN;
 }
 
 bool password_outdated(const struct password_policy *policy, const struct password_work *work)
@@ -222,13 +217,15 @@ bool password_outdated(const struct password_policy *policy, const struct passwo
     return params_outdated(policy, &work->phc) || pepper_outdated(policy, &work->phc);
 }
 
-enum password_standing password_standing(const struct password_policy *policy, const char *stored)
+enum password_standing password_standing(const struct password_policy *policy, const char *stored,
+                                         struct argon2_params *params)
 {
     struct phc phc;
     if (phc_parse(stored, strlen(stored), &phc) != OK || !affordable(policy, &phc.params))
         return PASSWORD_UNUSABLE;
     if (!pepper_known(policy, phc.keyid))
         return PASSWORD_UNKNOWN_PEPPER;
+    *params = phc.params;
     if (pepper_outdated(policy, &phc))
         return PASSWORD_PEPPER;
     return params_outdated(policy, &phc) ? PASSWORD_PARAMETERS : PASSWORD_CURRENT;

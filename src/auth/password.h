@@ -84,7 +84,9 @@ enum password_standing {
     PASSWORD_UNUSABLE,       /* refused: malformed, or too much work */
     PASSWORD_STANDINGS,
 };
-enum password_standing password_standing(const struct password_policy *policy, const char *stored);
+/* Sets *params to its parameters, if it can be verified. */
+enum password_standing password_standing(const struct password_policy *policy, const char *stored,
+                                         struct argon2_params *params);
 
 void password_wipe(struct password *password);
 

@@ -176,7 +176,7 @@ struct service {
     struct relay *relay; /* NULL: no events */
     struct census *census;
     struct sweep *sweep;
-    struct pace pace;
+    struct pace *pace;
     uint64_t flow_factors[2]; /* random */
     struct gate *gate;
     sem_t listening;           /* posted for each hash thread once the listeners are up */

@@ -13,6 +13,7 @@
 struct census {
     struct store_conn *conn;
     const struct password_policy *policy;
+    struct pace *pace;
     pthread_t thread;
     pthread_mutex_t lock; /* for the three below */
     pthread_cond_t wake;
@@ -27,6 +28,18 @@ static void cleanup_page(struct store_hash_page **page)
     free(*page);
 }
 
+static void count_one(struct census_figures *figures, const struct password_policy *policy,
+                      const char *stored)
+{
+    struct argon2_params params = policy->params;
+    figures->count[password_standing(policy, stored, &params)]++;
+    if (argon2_same_params(&params, &policy->params))
+        return;
+    if (!figures->mixed || argon2_work(&params) > argon2_work(&figures->dearest))
+        figures->dearest = params;
+    figures->mixed = true;
+}
+
 enum err census_count(struct store_conn *conn, const struct password_policy *policy,
                       uint64_t pause_ns, const atomic_bool *stop, struct census_figures *out)
 {
@@ -39,7 +52,7 @@ enum err census_count(struct store_conn *conn, const struct password_policy *pol
             return ERR_BUSY;
         TRY(store_read_hashes(conn, page));
         for (size_t i = 0; i < page->count; i++)
-            figures.count[password_standing(policy, page->hashes[i])]++;
+            count_one(&figures, policy, page->hashes[i]);
         if (pause_ns > 0)
             clock_sleep_ns(pause_ns);
     } while (page->count == STORE_HASH_PAGE);
@@ -51,6 +64,7 @@ static void keep(struct census *census, const struct census_figures *figures)
 {
     uint64_t lost = figures->count[PASSWORD_UNKNOWN_PEPPER];
     struct log_line line;
+    pace_set(census->pace, figures->mixed ? &figures->dearest : NULL);
     pthread_mutex_lock(&census->lock);
     census->figures = *figures;
     census->counted = true;
@@ -86,12 +100,14 @@ static void *count_now_and_then(void *arg)
     return NULL;
 }
 
-enum err census_open(struct store *store, const struct password_policy *policy, struct census **out)
+enum err census_open(struct store *store, const struct password_policy *policy, struct pace *pace,
+                     struct census **out)
 {
     struct census *census = calloc(1, sizeof *census);
     if (census == NULL)
         return ERR_INTERNAL;
     census->policy = policy;
+    census->pace = pace;
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

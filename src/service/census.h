@@ -1,7 +1,8 @@
 /*
  * census.h: what the stored password hashes are made of, so that operators know when an old pepper
- * can go. One thread of low priority reads them page by page, now and then; a scrape finds the
- * figures of the last whole count.
+ * can go, and that wrong passwords can be answered as if there were but one kind (pace.h). One
+ * thread of low priority reads them page by page, now and then; a scrape finds the figures of the
+ * last whole count.
  */
 #ifndef WW_SERVICE_CENSUS_H
 #define WW_SERVICE_CENSUS_H
@@ -9,10 +10,13 @@
 #include <stdatomic.h>
 
 #include "auth/password.h"
+#include "service/pace.h"
 #include "store/store.h"
 
 struct census_figures {
     uint64_t count[PASSWORD_STANDINGS];
+    bool mixed;                   /* some that can be verified have other parameters */
+    struct argon2_params dearest; /* of those */
 };
 
 /* Counts once. Pauses between pages for pause_ns, and gives up with ERR_BUSY when *stop (may be
@@ -23,9 +27,9 @@ MUST_USE enum err census_count(struct store_conn *conn, const struct password_po
 
 struct census;
 
-/* Begins with a count at once. Store and policy have to outlive it. */
+/* Begins with a count at once. Store, policy and pace have to outlive it. */
 MUST_USE enum err census_open(struct store *store, const struct password_policy *policy,
-                              struct census **out);
+                              struct pace *pace, struct census **out);
 void census_close(struct census *census);
 
 /* False before the first whole count. Any thread. */

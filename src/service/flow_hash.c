@@ -65,18 +65,6 @@ static void hash_idle(void *context)
     argon2_arena_wipe(thread->arena);
 }
 
-static void hash_finish(struct call *call, enum err e, uint64_t ns)
-{
-    if (call->hash_ns == 0)
-        call->hash_ns = ns;
-    if (e != OK) {
-        answer_fault(call, e, "password hash");
-        flow_end(call);
-        return;
-    }
-    flow_go_on(call, flow_step(call)->hash_end(call));
-}
-
 /* A hash of dearer times than these (ARGON_MEMORY_KB was lowered, or differs between instances)
  * gets memory for this once; password_verify_begin has judged that it is not too much. */
 static enum err hash_dearer(const struct argon2_job *job)
@@ -88,49 +76,24 @@ static enum err hash_dearer(const struct argon2_job *job)
     return e;
 }
 
-static bool fits(const struct hash_thread *thread, const struct call *call)
-{
-    return call->hash_job->params.memory_kib <= thread->memory_kib;
-}
-
-/* ---- the same time for every verification ---- */
-
-static bool same_params(const struct argon2_params *a, const struct argon2_params *b)
-{
-    return a->memory_kib == b->memory_kib && a->iterations == b->iterations &&
-           a->parallelism == b->parallelism;
-}
-
-static bool is_cheaper(const struct argon2_params *a, const struct argon2_params *b)
-{
-    return (uint64_t)a->memory_kib * a->iterations < (uint64_t)b->memory_kib * b->iterations;
-}
-
-/* The first of a process's verifications is a cheap one: a full hash shows how long those take. */
-static void measure_full(struct service *service, struct hash_thread *thread)
-{
-    uint8_t salt[PASSWORD_SALT_LEN] = {0}, tag[PASSWORD_TAG_LEN];
-    const struct argon2_job job = {.params = service->config.password->params,
-                                   .salt = salt,
-                                   .salt_len = sizeof salt,
-                                   .tag = tag,
-                                   .tag_len = sizeof tag};
-    uint64_t begin = clock_mono_ns();
-    if (argon2id_hash(thread->arena, &job) == OK)
-        pace_record(&service->pace, clock_mono_ns() - begin);
-}
-
-static void keep_pace(struct service *service, struct hash_thread *thread,
-                      const struct argon2_params *params, uint64_t begin_ns)
-{
-    const struct argon2_params *full = &service->config.password->params;
-    if (same_params(params, full))
-        pace_record(&service->pace, clock_mono_ns() - begin_ns);
-    else if (is_cheaper(params, full) && !WITHOUT("pace") && !pace_wait(&service->pace, begin_ns))
-        measure_full(service, thread);
-}
-
 /* ---- running ---- */
+
+/* One of n jobs that a thread took at once. A wrong password waits for its time (pace.h). */
+static void judge(struct call *call, enum err e, uint64_t ns, uint64_t begin_ns, unsigned n)
+{
+    if (call->hash_ns == 0)
+        call->hash_ns = ns;
+    if (e != OK) {
+        answer_fault(call, e, "password hash");
+        flow_end(call);
+        return;
+    }
+    enum flow verdict = flow_step(call)->hash_end(call);
+    if (call->verify == VERIFY_FAIL && !WITHOUT("pace") &&
+        pace_hold(call->service->pace, &call->http->job, begin_ns, n))
+        return;
+    flow_go_on(call, verdict);
+}
 
 static void run_pair(struct service *service, struct hash_thread *thread, struct call *a,
                      struct call *b)
@@ -138,26 +101,72 @@ static void run_pair(struct service *service, struct hash_thread *thread, struct
     uint64_t begin = clock_mono_ns();
     enum err e = argon2id_hash_pair(thread->arena, a->hash_job, b->hash_job);
     uint64_t ns = clock_mono_ns() - begin;
-    keep_pace(service, thread, &a->hash_job->params, begin);
-    hash_finish(a, e, ns);
-    hash_finish(b, e, ns);
+    pace_record(service->pace, &a->hash_job->params, 2, ns);
+    judge(a, e, ns, begin, 2);
+    judge(b, e, ns, begin, 2);
 }
 
-static void run_single(struct service *service, struct hash_thread *thread, struct call *call)
+static enum err hash_one(struct hash_thread *thread, const struct argon2_job *job)
 {
-    uint64_t begin = clock_mono_ns();
-    enum err e = fits(thread, call) ? argon2id_hash(thread->arena, call->hash_job)
-                                    : hash_dearer(call->hash_job);
-    uint64_t ns = clock_mono_ns() - begin;
-    keep_pace(service, thread, &call->hash_job->params, begin);
-    hash_finish(call, e, ns);
+    return job->params.memory_kib <= thread->memory_kib ? argon2id_hash(thread->arena, job)
+                                                        : hash_dearer(job);
+}
+
+static void run_singles(struct service *service, struct hash_thread *thread, struct lane_job **jobs,
+                        unsigned n)
+{
+    uint64_t all_begin = clock_mono_ns();
+    for (unsigned i = 0; i < n; i++) {
+        struct call *call = flow_call(jobs[i]);
+        const struct argon2_job *job = call->hash_job;
+        uint64_t begin = clock_mono_ns();
+        enum err e = hash_one(thread, job);
+        uint64_t ns = clock_mono_ns() - begin;
+        pace_record(service->pace, &job->params, 1, ns);
+        judge(call, e, ns, all_begin, n);
+    }
 }
 
 static bool can_pair(const struct hash_thread *thread, const struct call *a, const struct call *b)
 {
-    return thread->slots == 2 && fits(thread, a) &&
-           same_params(&a->hash_job->params, &b->hash_job->params);
+    return thread->slots == 2 && a->hash_job->params.memory_kib <= thread->memory_kib &&
+           argon2_same_params(&a->hash_job->params, &b->hash_job->params);
 }
+
+/* ---- how long the dearest stored hash takes ---- */
+
+/* One, or a pair; 0 on failure. */
+static uint64_t time_hash(struct hash_thread *thread, const struct argon2_params *params, bool pair)
+{
+    uint8_t salt[PASSWORD_SALT_LEN] = {0}, tag[2][PASSWORD_TAG_LEN];
+    struct argon2_job job = {.params = *params,
+                             .salt = salt,
+                             .salt_len = sizeof salt,
+                             .tag = tag[0],
+                             .tag_len = sizeof tag[0]};
+    struct argon2_job other = job;
+    other.tag = tag[1];
+    uint64_t begin = clock_mono_ns();
+    enum err e = pair ? argon2id_hash_pair(thread->arena, &job, &other) : hash_one(thread, &job);
+    return e == OK ? clock_mono_ns() - begin : 0;
+}
+
+static void measure_if_wanted(struct service *service, struct hash_thread *thread)
+{
+    const struct argon2_params *usual = &service->config.password->params;
+    struct argon2_params dearest;
+    if (!pace_wants_measure(service->pace, &dearest))
+        return;
+    uint64_t alone = time_hash(thread, usual, false);
+    uint64_t each = thread->slots == 2 ? time_hash(thread, usual, true) / 2 : alone;
+    uint64_t longest = time_hash(thread, &dearest, false);
+    if (alone == 0 || each == 0 || longest == 0)
+        return; /* for want of memory: the guess stays */
+    pace_record(service->pace, usual, 1, alone);
+    pace_measured(service->pace, longest > alone ? longest : alone, each);
+}
+
+/* ---- the lane's callbacks ---- */
 
 /* What cannot be committed is not hashed. */
 static void refuse_all(struct lane_job **jobs, unsigned n)
@@ -170,19 +179,21 @@ static void refuse_all(struct lane_job **jobs, unsigned n)
 
 static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned n)
 {
-    const struct service *service = arg;
+    struct service *service = arg;
     if (!store_is_up(service->config.store)) {
         refuse_all(jobs, n);
         return;
     }
-    struct call *a = flow_call(jobs[0]), *b = n == 2 ? flow_call(jobs[1]) : NULL;
-    if (b != NULL && can_pair(context, a, b)) {
-        run_pair(arg, context, a, b);
-        return;
-    }
-    run_single(arg, context, a);
-    if (b != NULL)
-        run_single(arg, context, b);
+    measure_if_wanted(service, context);
+    if (n == 2 && can_pair(context, flow_call(jobs[0]), flow_call(jobs[1])))
+        run_pair(service, context, flow_call(jobs[0]), flow_call(jobs[1]));
+    else
+        run_singles(service, context, jobs, n);
+}
+
+static void pace_due(struct lane_job *job)
+{
+    flow_go_on(flow_call(job), FLOW_DONE);
 }
 
 /* ---- opening ---- */
@@ -192,6 +203,7 @@ static void hash_run(void *arg, void *context, struct lane_job **jobs, unsigned 
 enum err flow_hash_open(struct service *service)
 {
     urgent_set_cores(service->config.cores);
+    TRY(pace_open(&service->config.password->params, pace_due, &service->pace));
     unsigned permits = service->config.hash_permits;
     unsigned threads = permits < service->config.cores ? permits : service->config.cores;
     service->hash_threads = threads > (permits + 1) / 2 ? threads : (permits + 1) / 2;

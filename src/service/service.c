@@ -39,7 +39,6 @@ enum err service_open(const struct service_config *config, struct service **out)
     service->signing = config->signing;
     pthread_mutex_init(&service->signing_lock, NULL);
     sem_init(&service->listening, 0, 0);
-    pace_open(&service->pace);
     if (config->register_token->len > 0)
         TRY(prepare_register_mac(service));
     TRY(metrics_open_service(service));
@@ -52,7 +51,7 @@ enum err service_open(const struct service_config *config, struct service **out)
     TRY(probe_open(service, &service->probe));
     if (config->nats_url != NULL)
         TRY(open_relay(service));
-    TRY(census_open(config->store, config->password, &service->census));
+    TRY(census_open(config->store, config->password, service->pace, &service->census));
     TRY(sweep_open(service, &service->sweep));
     *out = TAKE(service);
     return OK;
@@ -87,7 +86,7 @@ void service_close(struct service *service)
     gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);
-    pace_close(&service->pace);
+    pace_close(service->pace);
     sem_destroy(&service->listening);
     signing_release(service->signing);
     pthread_mutex_destroy(&service->signing_lock);

@@ -237,6 +237,30 @@ def test_old_parameters_are_counted(make_server: ServerFactory, store: str) -> N
     assert _census(server)["pepper"] == 601
 
 
+def test_wrong_passwords_wait_for_stored_parameters_before_their_owner_comes(
+    make_server: ServerFactory, store: str
+) -> None:
+    """A count is enough: nobody has to meet the dearer hash first. The operator is told once."""
+    server = Fleet(make_server, store).servers[0]
+    with server.client() as client:
+        account = client.new_account()
+    server.restart()
+    _census(server)
+    with server.client() as client:
+        assert_invalid_credentials(client.login(Account()))
+    assert server.log_lines("password.mixed_parameters") == []
+    server.db.set_password_hash(
+        account.tenant, account.user, server.db.password_hash(account.tenant, account.user)
+        .replace("t=", "t=1"))
+    server.restart()
+    _census(server)
+    with server.client() as client:
+        for _ in range(3):
+            assert_invalid_credentials(client.login(Account()))
+    [line] = server.log_lines("password.mixed_parameters")
+    assert line["dearest_ms"] > line["usual_ms"] > 0
+
+
 def test_check_says_when_the_database_cannot_be_asked(make_server: ServerFactory) -> None:
     """By name of the setting, and only when it was to be asked."""
     server = make_server()

@@ -16,7 +16,7 @@ from harness.server import Server
 from harness.settings import fault_binary, slowness
 
 BACKGROUND = {"hash", "census", "sweep", "relay"}
-PROMPT = {"watchword", "db", "sign", "deadlines", "MHD-worker"}
+PROMPT = {"watchword", "db", "sign", "pace", "deadlines", "MHD-worker"}
 PROMPT_TURN_NS, BACKGROUND_TURN_NS = 100_000, 200_000
 
 

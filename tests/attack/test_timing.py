@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import selectors
 import socket
 import statistics
 import time
@@ -38,6 +39,7 @@ USUAL, DEARER = (
 THRESHOLD = 100
 ACCOUNTS = 8  # of each kind, in turn
 WARM_UP = 20
+CROWD = 4
 Judged = Callable[[Verdict], None]
 
 
@@ -45,22 +47,22 @@ class Stopwatch:
     """One connection that knows how long each answer took."""
 
     def __init__(self, server: Server) -> None:
-        self._link = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-        self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.link = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+        self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "Stopwatch":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._link.close()
+        self.link.close()
 
     def measure(self, payload: bytes, status: int) -> float:
         """Microseconds from sending to the last byte of an answer with this status."""
         received = b""
         begin = time.perf_counter_ns()
-        self._link.sendall(payload)
+        self.link.sendall(payload)
         while True:
-            received += self._link.recv(65536)
+            received += self.link.recv(65536)
             end = time.perf_counter_ns()
             reply = parse(received)
             if reply is not None:
@@ -130,6 +132,60 @@ def compare(
     return judge(*samples, _hash_us(server))
 
 
+class Crowd:
+    """Connections that log in at the same moment."""
+
+    def __init__(self, server: Server, size: int) -> None:
+        self._watches = [Stopwatch(server) for _ in range(size)]
+        self._ready = selectors.DefaultSelector()
+        for number, watch in enumerate(self._watches):
+            self._ready.register(watch.link, selectors.EVENT_READ, number)
+
+    def __enter__(self) -> "Crowd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ready.close()
+        for watch in self._watches:
+            watch.link.close()
+
+    def measure(self, payloads: list[bytes], status: int) -> list[float]:
+        """Microseconds from the first byte sent to the last of each answer."""
+        took: dict[int, float] = {}
+        received = [b""] * len(payloads)
+        begin = time.perf_counter_ns()
+        for watch, payload in zip(self._watches, payloads, strict=True):
+            watch.link.sendall(payload)
+        while len(took) < len(payloads):
+            for key, _ in self._ready.select(timeout=30):
+                received[key.data] += self._watches[key.data].link.recv(65536)
+                end = time.perf_counter_ns()
+                reply = parse(received[key.data])
+                if reply is not None:
+                    assert reply.status == status, reply
+                    took[key.data] = (end - begin) / 1000
+        return [took[number] for number in range(len(payloads))]
+
+
+def compare_in_crowd(server: Server, one: list[Account], two: list[Account]) -> Verdict:
+    """The same among invented accounts that log in at the same moment."""
+    samples: tuple[list[float], list[float]] = ([], [])
+    with Crowd(server, CROWD) as crowd:
+        for number in range(-WARM_UP, timing_pairs()):
+            if number % (THRESHOLD * ACCOUNTS // 2) == 0:
+                _forget_failures(server)
+            sides = [0, 1]
+            random.shuffle(sides)
+            for side in sides:
+                accounts = [Account() for _ in range(CROWD)]
+                place = random.randrange(CROWD)
+                accounts[place] = (one, two)[side][number % ACCOUNTS]
+                took = crowd.measure([_wrong(account) for account in accounts], 401)
+                if number >= 0:
+                    samples[side].append(took[place])
+    return judge(*samples, _hash_us(server))
+
+
 def _hash_us(server: Server) -> float:
     """The mean time of a hash, by the service's own count."""
     name = 'auth_password_verify_duration_seconds_%s{result="fail"}'
@@ -188,16 +244,36 @@ def test_locked_account(make_sqlite_server: ServerFactory, accept: Judged) -> No
     accept(compare(server, real, invented, status=423, pairs=pairs))
 
 
-def _with_old_accounts(make: ServerFactory, binary: Path | None, **settings: str) -> Server:
-    return make(binary=binary, LOCKOUT_THRESHOLD=str(THRESHOLD), **USUAL, **settings)
+def _with_old_accounts(
+    make: ServerFactory, binary: Path | None, then: dict[str, str], **settings: str
+) -> Server:
+    return make(binary=binary, LOCKOUT_THRESHOLD=str(THRESHOLD), **then, **settings)
 
 
-def test_account_of_old_parameters(make_sqlite_server: ServerFactory, accept: Judged) -> None:
-    """A row of yesterday's cheaper parameters, and an account that does not exist."""
-    server = _with_old_accounts(make_sqlite_server, None)
+@pytest.mark.parametrize(("then", "now"), [(USUAL, DEARER), (DEARER, USUAL)],
+                         ids=["cheaper", "dearer"])
+def test_account_of_other_parameters(
+    make_sqlite_server: ServerFactory, accept: Judged,
+    then: dict[str, str], now: dict[str, str],
+) -> None:
+    """A row of yesterday's parameters, and an account that does not exist."""
+    server = _with_old_accounts(make_sqlite_server, None, then)
     old = _registered(server)
-    server.restart(**DEARER)
+    server.restart(**now)
     accept(compare(server, old, _invented()))
+
+
+@pytest.mark.parametrize(("then", "now"), [(USUAL, DEARER), (DEARER, USUAL)],
+                         ids=["cheaper", "dearer"])
+def test_account_of_other_parameters_among_many(
+    make_sqlite_server: ServerFactory, accept: Judged,
+    then: dict[str, str], now: dict[str, str],
+) -> None:
+    """The same while threads hash in pairs; hashes of unlike parameters are no pair."""
+    server = _with_old_accounts(make_sqlite_server, None, then)
+    old = _registered(server)
+    server.restart(**now)
+    accept(compare_in_crowd(server, old, _invented()))
 
 
 # Controls
@@ -215,12 +291,17 @@ def test_control_without_dummy_hash_is_caught(make_sqlite_server: ServerFactory)
     _assert_caught(compare(server, _registered(server), _invented(), pairs=100))
 
 
-def test_control_without_pace_is_caught(make_sqlite_server: ServerFactory) -> None:
-    """Cheaper parameters answer as soon as they can."""
-    server = _with_old_accounts(make_sqlite_server, fault_binary(), WATCHWORD_WITHOUT="pace")
+@pytest.mark.parametrize(("then", "now"), [(USUAL, DEARER), (DEARER, USUAL)],
+                         ids=["cheaper", "dearer"])
+def test_control_without_pace_is_caught(
+    make_sqlite_server: ServerFactory, then: dict[str, str], now: dict[str, str]
+) -> None:
+    """Other parameters are answered when they are done."""
+    server = _with_old_accounts(make_sqlite_server, fault_binary(), then, WATCHWORD_WITHOUT="pace")
     old = _registered(server)
-    server.restart(**DEARER)
+    server.restart(**now)
     _assert_caught(compare(server, old, _invented()))
+    _assert_caught(compare_in_crowd(server, old, _invented()))
 
 
 def test_control_of_the_judge() -> None:

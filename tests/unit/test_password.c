@@ -279,26 +279,28 @@ TEST(a_row_is_outdated_when_anything_that_makes_it_differs)
 TEST(a_stored_hash_has_a_standing)
 {
     char bare[PHC_MAX + 1], with_a[PHC_MAX + 1];
-    struct argon2_params was = policy.params;
+    struct argon2_params was = policy.params, params = {0};
     hash("correct horse", bare);
-    assert_int_equal(password_standing(&policy, bare), PASSWORD_CURRENT);
+    assert_int_equal(password_standing(&policy, bare, &params), PASSWORD_CURRENT);
     policy.params.iterations++;
-    assert_int_equal(password_standing(&policy, bare), PASSWORD_PARAMETERS);
+    assert_int_equal(password_standing(&policy, bare, &params), PASSWORD_PARAMETERS);
+    assert_true(argon2_same_params(&params, &was));
     add_pepper(0, "a");
-    assert_int_equal(password_standing(&policy, bare), PASSWORD_PEPPER); /* counts before those */
+    assert_int_equal(password_standing(&policy, bare, &params),
+                     PASSWORD_PEPPER); /* counts before those */
     policy.params = was;
     hash("correct horse", with_a);
-    assert_int_equal(password_standing(&policy, with_a), PASSWORD_CURRENT);
+    assert_int_equal(password_standing(&policy, with_a, &params), PASSWORD_CURRENT);
     add_pepper(0, "b");
     add_pepper(1, "a");
-    assert_int_equal(password_standing(&policy, with_a), PASSWORD_PEPPER);
+    assert_int_equal(password_standing(&policy, with_a, &params), PASSWORD_PEPPER);
     add_pepper(1, "c");
-    assert_int_equal(password_standing(&policy, with_a), PASSWORD_UNKNOWN_PEPPER);
+    assert_int_equal(password_standing(&policy, with_a, &params), PASSWORD_UNKNOWN_PEPPER);
     static const char dear[] = "$argon2id$v=19$m=4194304,t=100,p=1$c29tZXNhbHRzb21lc2FsdA$"
                                "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    assert_int_equal(password_standing(&policy, dear), PASSWORD_UNUSABLE);
-    assert_int_equal(password_standing(&policy, ""), PASSWORD_UNUSABLE);
-    assert_int_equal(password_standing(&policy, "$2b$12$x"), PASSWORD_UNUSABLE);
+    assert_int_equal(password_standing(&policy, dear, &params), PASSWORD_UNUSABLE);
+    assert_int_equal(password_standing(&policy, "", &params), PASSWORD_UNUSABLE);
+    assert_int_equal(password_standing(&policy, "$2b$12$x", &params), PASSWORD_UNUSABLE);
 }
 
 TEST(a_pepper_goes_into_the_hash_and_old_ones_still_verify)

@@ -124,7 +124,7 @@ struct call {
     struct uuid path_id;
 
     /* ---- flow.c's ---- */
-    uint64_t begun_ns; /* monotonic: when the request was complete and its steps began */
+    uint64_t begun_ns; /* monotonic: when the request was complete */
     struct argon2_job *hash_job;
     bool hash_place; /* admitted to the HASH lane, not pushed yet */
     bool gated;      /* set by begin: one of few at once that share gate_key */
@@ -193,8 +193,11 @@ struct service {
 struct call *call_of(const struct http_request *request);
 
 /* ---- flow.c ---- */
-/* Starts the steps of a call whose begin said FLOW_NEXT. */
+/* The route's begin, and if that says FLOW_NEXT the steps. */
 enum http_verdict flow_start(struct call *call);
+/* For a begin whose steps will hash, once the tenant is known and before it puts work into the
+ * request: a place in the HASH lane. FLOW_DONE: answered 503. */
+enum flow flow_take_place(struct call *call);
 MUST_USE enum err flow_open(struct service *service);
 /* Waits until the memory for hashing is there. */
 MUST_USE enum err flow_wait_open(struct service *service);

@@ -113,14 +113,19 @@ static void undo_later(struct call *call)
     leave(call);
 }
 
+static void leave_place(struct call *call)
+{
+    if (!call->hash_place)
+        return;
+    call->http->job.admitted = true;
+    lane_withdraw(call->service->lanes[LANE_HASH], &call->http->job);
+    call->hash_place = false;
+}
+
 /* The answer is set. What has to be undone goes first; then back to the network thread. */
 void flow_end(struct call *call)
 {
-    if (call->hash_place) {
-        call->http->job.admitted = true;
-        lane_withdraw(call->service->lanes[LANE_HASH], &call->http->job);
-        call->hash_place = false;
-    }
+    leave_place(call);
     if (call->undo == NULL) {
         leave(call);
         return;
@@ -177,15 +182,6 @@ static bool needs_signature(const struct route *route)
     return false;
 }
 
-static bool needs_hash(const struct route *route)
-{
-    for (unsigned i = 0; i < STEPS_MAX; i++)
-        if (route->steps[i].lane == LANE_HASH && !route->steps[i].optional &&
-            route->steps[i].hash_begin != NULL)
-            return true;
-    return false;
-}
-
 /* Which queue of the HASH lane. By random factors, so that nobody can pick a tenant id that shares
  * another's; folded, because the end of an id moves the upper bits of its product alone. */
 static uint32_t flow_of_tenant(const struct call *call)
@@ -198,31 +194,39 @@ static uint32_t flow_of_tenant(const struct call *call)
     return (uint32_t)(h * (factors[0] | 1) >> 32);
 }
 
+enum flow flow_take_place(struct call *call)
+{
+    struct lane_job *job = &call->http->job;
+    job->flow = flow_of_tenant(call);
+    job->start_by_ns = start_by(call, LANE_HASH);
+    call->hash_place = lane_admit(call->service->lanes[LANE_HASH], job) == OK;
+    if (call->hash_place)
+        return FLOW_NEXT;
+    answer_busy(call);
+    return FLOW_DONE;
+}
+
+/* Whether what it needs is there; else answered. */
+static enum flow look_ahead(struct call *call)
+{
+    if (http_is_closing(call->http))
+        answer_gone(call);
+    else if (!store_is_up(call->service->config.store)) /* no queueing for what is not there */
+        answer_unavailable(call, "the database is down");
+    /* A refresh that cannot be signed must not be rotated either: its retry might come too late. */
+    else if (needs_signature(call->route) && !service_can_sign(call->service))
+        answer_unsigned(call, "the signer is down");
+    else
+        return FLOW_NEXT;
+    return FLOW_DONE;
+}
+
 enum http_verdict flow_start(struct call *call)
 {
-    if (http_is_closing(call->http)) {
-        answer_gone(call);
-        return HTTP_ANSWERED;
-    }
-    if (!store_is_up(call->service->config.store)) { /* no queueing for what is not there */
-        answer_unavailable(call, "the database is down");
-        return HTTP_ANSWERED;
-    }
-    /* A refresh that cannot be signed must not be rotated either: its retry might come too late. */
-    if (needs_signature(call->route) && !service_can_sign(call->service)) {
-        answer_unsigned(call, "the signer is down");
-        return HTTP_ANSWERED;
-    }
     call->begun_ns = clock_mono_ns();
-    if (needs_hash(call->route)) {
-        struct lane_job *job = &call->http->job;
-        job->flow = flow_of_tenant(call);
-        job->start_by_ns = start_by(call, LANE_HASH);
-        if (lane_admit(call->service->lanes[LANE_HASH], job) != OK) {
-            answer_busy(call);
-            return HTTP_ANSWERED;
-        }
-        call->hash_place = true;
+    if (call->route->begin(call) == FLOW_DONE || look_ahead(call) == FLOW_DONE) {
+        leave_place(call);
+        return HTTP_ANSWERED;
     }
     http_suspend(call->http);
     if (call->gated) {

@@ -84,8 +84,6 @@ static enum http_verdict begin(struct service *service, struct http_request *req
         return HTTP_ANSWERED;
     if (find_route(call) == FLOW_DONE)
         return HTTP_ANSWERED;
-    if (call->route->begin(call) == FLOW_DONE)
-        return HTTP_ANSWERED;
     return flow_start(call);
 }
 

@@ -1,7 +1,7 @@
 /*
  * login.c: a login, top to bottom.
  *
- *     start (network)  shape, address, limits
+ *     start (network)  shape, limits, a place in the HASH lane, identity
  *     load (DB)        finds the credential, reserves one attempt
  *     verify (HASH)    the same work whether or not there is such an account
  *     rehash (HASH)    only if the stored hash is of yesterday's strength, and there is room
@@ -73,8 +73,8 @@ static enum flow start(struct call *call, struct member members[4])
     if (body_uuid(call, &members[0], &call->tenant_id) == FLOW_DONE)
         return FLOW_DONE;
     call->has_tenant = true;
-    if (read_delivery(call, &members[3]) == FLOW_DONE ||
-        read_identity(call, &members[1]) == FLOW_DONE || limit_address(call) == FLOW_DONE ||
+    if (read_delivery(call, &members[3]) == FLOW_DONE || limit_address(call) == FLOW_DONE ||
+        flow_take_place(call) == FLOW_DONE || read_identity(call, &members[1]) == FLOW_DONE ||
         limit_login(call, call->login.identity) == FLOW_DONE)
         return FLOW_DONE;
     enum err e = password_normalise(members[2].value, members[2].len, &call->login.password);

@@ -1,7 +1,7 @@
 /*
  * register.c: a new credential.
  *
- *     start (network)  who may, shape, address, password rules, limits
+ *     start (network)  limits, who may, shape, a place in the HASH lane, identity, password rules
  *     hash (HASH)
  *     insert (DB)
  */
@@ -126,7 +126,7 @@ static enum flow start(struct call *call, struct member members[4])
     if (body_uuid(call, &members[0], &call->tenant_id) == FLOW_DONE)
         return FLOW_DONE;
     call->has_tenant = true;
-    if (read_user_id(call, &members[3]) == FLOW_DONE ||
+    if (read_user_id(call, &members[3]) == FLOW_DONE || flow_take_place(call) == FLOW_DONE ||
         check_identity(call, &members[1], identity) == FLOW_DONE ||
         read_idempotency(call, members[3].value != NULL) == FLOW_DONE ||
         check_password(call, &members[2]) == FLOW_DONE)

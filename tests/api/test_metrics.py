@@ -20,7 +20,7 @@ from harness.client import (
 )
 from harness.events import subjects
 from harness.fixtures import ServerFactory
-from harness.raw import RawReply, Volley, exchange, json_request, request
+from harness.raw import RawReply, Volley, exchange, json_request, read_reply, request
 from harness.server import Server
 from harness.settings import slowness
 
@@ -497,6 +497,25 @@ def test_who_hangs_up_in_the_queue_was_not_refused(make_sqlite_server: ServerFac
     assert found.get("auth_lane_shed_total", lane="hash", why="gone") == 2
     assert found.get("auth_login_total", result="failure", reason="hash_busy") == 0
     assert server.log_lines("auth.hash_busy") == []
+
+
+def test_what_cannot_be_hashed_is_refused_before_any_work(make_sqlite_server: ServerFactory) -> None:
+    """Neither is its address folded nor its password's strength estimated, which takes longer than
+    the refusal."""
+    server = make_sqlite_server(MAX_CONCURRENT_HASHES="1", HASH_ACQUIRE_TIMEOUT_MS="200",
+                                ARGON_MEMORY_KB="65536",
+                                ARGON_ITERATIONS=str(max(3, round(50 / slowness()))))
+    doubtful = ((REGISTER, Account(password="password").body()),
+                (LOGIN, Account(email="nobody").body()))
+    with server.client() as client, socket.create_connection(("127.0.0.1", server.port)) as busy:
+        busy.sendall(json_request(LOGIN, Account().body()))
+        _wait(server, "auth_lane_busy", 1, lane="hash")
+        during = [client.post(path, json=body) for path, body in doubtful]
+        assert [reply.json()["error"] for reply in during] == ["auth_busy"] * 2
+        assert read_reply(busy).status == 401
+        after = [client.post(path, json=body) for path, body in doubtful]
+        assert [reply.json()["error"] for reply in after] == ["weak_password", "invalid_email"]
+    assert scrape(server).get("auth_lane_depth", lane="hash") == 0
 
 
 def _wait(server: Server, name: str, value: float, **labels: str) -> None:

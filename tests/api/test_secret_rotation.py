@@ -1,4 +1,4 @@
-"""SERVICE_SECRET and PASSWORD_PEPPER change while the service runs (docs/playbooks.md).
+"""SERVICE_SECRET and PASSWORD_PEPPER change while the service runs (docs/runbook.md).
 
 Instances change one after the other, so each stage is tested half done too: what one instance
 issues, every other accepts. On SQLite there is one instance.

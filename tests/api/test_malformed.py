@@ -147,6 +147,14 @@ def test_values_are_not_echoed(client: Client) -> None:
         assert len(text) < 1000
 
 
+@pytest.mark.parametrize("lead", ["", "a", "aa", "aaa"])
+def test_a_long_name_is_cut_between_characters(client: Client, lead: str) -> None:
+    """Half a character at the cut does not spoil those before it."""
+    message = client.post("/api/auth/login", json={lead + "\u7528" * 60: 1}).json()["message"]
+    assert message.startswith("unknown member: " + lead + "\u7528" * 19), ascii(message)
+    assert "\ufffd" not in message
+
+
 def test_slow_request_does_not_hold_others_up(target: Server) -> None:
     """Fifty half-sent requests: the next client is answered at once."""
     links = [socket.create_connection(("127.0.0.1", target.port)) for _ in range(50)]

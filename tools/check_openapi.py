@@ -97,12 +97,15 @@ class Checker:
         except jsonschema.SchemaError as error:
             self.problem(where, "not a valid schema: %s" % error.message)
             return None
-        self.closed_objects(schema, where)
+        self.usable(schema, where)
         return schema
 
-    def closed_objects(self, schema, where):
+    def usable(self, schema, where):
+        """What JSON Schema allows, and readers or code generators come to grief over."""
         if not isinstance(schema, dict):
             return
+        if schema.get("type") == "boolean" and "enum" in schema:
+            self.problem(where, "boolean with an enum: some generators make code of it that does not compile")
         if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
             self.problem(where, "object without additionalProperties: false")
         properties = schema.get("properties", {})
@@ -110,8 +113,8 @@ class Checker:
             if name not in properties:
                 self.problem(where, "required member '%s' is not among the properties" % name)
         for name, child in properties.items():
-            self.closed_objects(child, "%s/%s" % (where, name))
-        self.closed_objects(schema.get("items"), where + "/items")
+            self.usable(child, "%s/%s" % (where, name))
+        self.usable(schema.get("items"), where + "/items")
 
     def example(self, value, schema, where):
         if schema is None:
@@ -272,6 +275,7 @@ def breakages():
         ("no responses", lambda d: login(d).update(responses={}), "no responses"),
         ("no operation", lambda d: d["paths"].update({"/x": {}}), "no operation"),
         ("open object", lambda d: schemas(d)["Ok"].pop("additionalProperties"), "additionalProperties"),
+        ("boolean enum", lambda d: schemas(d)["Ok"]["properties"]["ok"].update(enum=[True]), "boolean with an enum"),
         ("required", lambda d: schemas(d)["Ok"].update(required=["okay"]), "not among the properties"),
         ("no retry", lambda d: d["components"]["responses"]["RateLimited"]["headers"].pop("Retry-After"), "no Retry-After"),
         ("no trace", lambda d: d["components"]["responses"]["RateLimited"]["headers"].pop("x-trace-id"), "no x-trace-id"),

@@ -158,6 +158,23 @@ static void set_up(void)
     json_set_alloc_funcs(malloc, wipe_and_free);
 }
 
+/* By the code alone: jansson's text quotes what it has read. */
+static const char *reason(const json_error_t *error)
+{
+    switch (json_error_code(error)) {
+    case json_error_duplicate_key:
+        return "body has a member twice";
+    case json_error_numeric_overflow:
+        return "body has a number out of range";
+    case json_error_null_character:
+        return "body has a NUL character";
+    case json_error_invalid_utf8:
+        return "body is not UTF-8";
+    default:
+        return "body is not valid JSON";
+    }
+}
+
 enum err json_read(const char *in, size_t len, json_t **out, const char **why)
 {
     if (too_deep(in, len)) {
@@ -169,12 +186,12 @@ enum err json_read(const char *in, size_t len, json_t **out, const char **why)
         return ERR_MALFORMED;
     }
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    json_error_t ignored;
+    json_error_t error;
     pthread_once(&once, set_up);
     /* Without JSON_ALLOW_NUL, \u0000 is refused; without JSON_DECODE_ANY, so are bare scalars. */
-    json_t *j = json_loadb(in, len, JSON_REJECT_DUPLICATES, &ignored);
+    json_t *j = json_loadb(in, len, JSON_REJECT_DUPLICATES, &error);
     if (j == NULL) {
-        *why = "body is not valid JSON";
+        *why = reason(&error);
         return ERR_MALFORMED;
     }
     if (!json_is_object(j)) {

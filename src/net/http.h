@@ -134,7 +134,8 @@ void http_close(struct http_server *server);
 
 /* ---- reading a request (network thread only) ---- */
 const char *http_header(const struct http_request *request, const char *name);
-const char *http_cookie(const struct http_request *request, const char *name);
+/* NULL: there is none. Not terminated: *len bytes. */
+const char *http_cookie(const struct http_request *request, const char *name, size_t *len);
 const char *http_query(const struct http_request *request, const char *name);
 
 /* ---- answering ---- */

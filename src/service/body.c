@@ -24,7 +24,7 @@ static enum flow refuse_member(struct call *call, enum err kind, const char *err
     char message[SHOWN_NAME_MAX + 64];
     char shown[SHOWN_NAME_MAX + 1];
     struct text t = text_on(message, sizeof message);
-    text_copy(shown, sizeof shown, name, strlen(name));
+    text_copy_utf8(shown, sizeof shown, name, strlen(name));
     text_put_f(&t, "%s: %s", what, shown);
     answer_problem(call, OUTCOME_MALFORMED, kind, error, message);
     return FLOW_DONE;

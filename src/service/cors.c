@@ -35,7 +35,7 @@ bool cors_apply(struct call *call)
     }
     http_add_header(call->http, "Access-Control-Allow-Methods", "GET, POST");
     http_add_header(call->http, "Access-Control-Allow-Headers",
-                    "authorization, content-type, x-idempotency-key, x-trace-id");
+                    "authorization, content-type, traceparent, x-idempotency-key, x-trace-id");
     http_add_header(call->http, "Access-Control-Max-Age", "600");
     call->http->answer.status = 204;
     call->outcome = OUTCOME_PREFLIGHT;

@@ -43,11 +43,12 @@ static enum flow answer_required(struct call *call)
 enum flow refresh_read_token(struct call *call, struct refresh_token *out, enum err *judged)
 {
     const struct service_keys *keys = call->service->config.keys;
-    const char *cookie = http_cookie(call->http, "refresh");
-    if (cookie != NULL && cookie[0] != '\0') { /* wins, and the body is not judged at all */
+    size_t len;
+    const char *cookie = http_cookie(call->http, "refresh", &len);
+    if (cookie != NULL && len > 0) { /* wins, and the body is not judged at all */
         call->refresh.by_cookie = true;
-        *judged = refresh_token_parse(keys, cookie, strlen(cookie), out);
-        secret_wipe((char *)(uintptr_t)cookie, strlen(cookie));
+        *judged = refresh_token_parse(keys, cookie, len, out);
+        secret_wipe((char *)(uintptr_t)cookie, len);
         return FLOW_NEXT;
     }
     if (call->http->body_len == 0)

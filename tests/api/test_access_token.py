@@ -178,7 +178,16 @@ def test_settings_shape_the_token(make_sqlite_server: ServerFactory) -> None:
         assert client.sessions(token).status_code == 200
 
 
-@pytest.mark.parametrize("name", sorted(CLAIMS))
+def test_a_client_id_can_be_given(make_sqlite_server: ServerFactory) -> None:
+    """RFC 9068 wants client_id in what is typed at+jwt, and some verifiers insist."""
+    server = make_sqlite_server(JWT_EXTRA_CLAIMS='{"client_id":"web"}')
+    with server.client() as client:
+        session = client.new_session()
+        assert session.claims["client_id"] == "web"
+        assert client.sessions(session.access).status_code == 200
+
+
+@pytest.mark.parametrize("name", sorted(CLAIMS | {"nbf"}))
 def test_extra_claims_replace_nothing(make_sqlite_server: ServerFactory, name: str) -> None:
     """A claim of ours in JWT_EXTRA_CLAIMS stops the start, or has no effect."""
     try:

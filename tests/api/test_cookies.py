@@ -109,9 +109,22 @@ def test_cookie_among_others(client: Client) -> None:
     assert_tokens(client.post(REFRESH, headers={"Cookie": line}), body_token=False)
 
 
+@pytest.mark.parametrize("lines", [
+    ('a="b; refresh={}',), ('a=b"; refresh={}',), ('a="b;c"; refresh={}; d="e',),
+    ('refresh="{}"; a=b',), ("a=b;refresh={} ;c",), ("=a; b; ; refresh = {}",),
+    ("a=b", "refresh={}"), ("refresh={}", "a=b"), ("a=b; refresh={}; refresh=no",),
+])
+def test_cookie_among_odd_ones(client: Client, lines: tuple[str, ...]) -> None:
+    """What other sites of the domain have set, quotes and all; gateways may leave several lines."""
+    token = sign_in(client, "cookie").refresh
+    response = client.http.post(REFRESH, headers=[("Cookie", line.format(token)) for line in lines])
+    client.http.cookies.clear()
+    assert_tokens(response, body_token=False)
+
+
 def test_other_cookies_are_no_token(client: Client) -> None:
     """Without one named refresh there is none: 400 refresh_token_required."""
-    for line in ("a=b", "xrefresh=y", "Refresh=wwr_x", "refreshx=wwr_x"):
+    for line in ("a=b", "xrefresh=y", "Refresh=wwr_x", "refreshx=wwr_x", "refresh", "a=refresh=x"):
         response = client.post(REFRESH, headers={"Cookie": line})
         assert_problem(response, 400, "refresh_token_required")
 

@@ -300,6 +300,16 @@ def test_a_cache_keeps_answers_for_origins_apart(make_sqlite_server: ServerFacto
             assert client.get(JWKS, headers=headers).headers["vary"] == "Origin"
 
 
+def test_preflight_allows_what_a_page_may_send(make_sqlite_server: ServerFactory) -> None:
+    """Every request header that means something here; a browser drops the request otherwise."""
+    server = make_sqlite_server(CORS_ORIGINS="https://app.example")
+    with server.client() as client:
+        allowed = _preflight(client, "https://app.example").headers["access-control-allow-headers"]
+        assert set(allowed.split(", ")) == {
+            "authorization", "content-type", "traceparent", "x-idempotency-key", "x-trace-id",
+        }
+
+
 def test_cors_for_exactly_the_listed_origins(make_sqlite_server: ServerFactory) -> None:
     """Credentials for these, nothing for similar ones."""
     server = make_sqlite_server(CORS_ORIGINS="https://app.example,https://b.example:8443")

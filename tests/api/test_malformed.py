@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from harness.checks import assert_problem
 from harness.client import Client
 from harness.fixtures import ServerFactory
 from harness.malformed_http import HIDDEN, all_http_cases, forgiven_cases
@@ -145,6 +146,33 @@ def test_values_are_not_echoed(client: Client) -> None:
         text = client.post("/api/auth/login", json=body).text
         assert canary not in text
         assert len(text) < 1000
+
+
+@pytest.mark.parametrize(("body", "message"), [
+    (b'{"a":1,"\\u0061":2}', "body has a member twice"),
+    (b'{"a":1e999}', "body has a number out of range"),
+    (b'{"a":12345678901234567890123}', "body has a number out of range"),
+    (b'{"a":"\\u0000"}', "body has a NUL character"),
+    (b'{"a":"\xe9"}', "body is not UTF-8"),
+    (b'{"a":1}{}', "body is not valid JSON"),
+    (b"[]", "body must be a JSON object"),
+])
+def test_what_other_readers_take_for_json_is_told_apart(
+    client: Client, body: bytes, message: str
+) -> None:
+    """A message that is wrong sends whoever reads it to look in the wrong place."""
+    answer = client.post(
+        "/api/auth/login", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert_problem(answer, 400, "malformed_body", message)
+
+
+@pytest.mark.parametrize("lead", ["", "a", "aa", "aaa"])
+def test_a_long_name_is_cut_between_characters(client: Client, lead: str) -> None:
+    """Half a character at the cut does not spoil those before it."""
+    message = client.post("/api/auth/login", json={lead + "\u7528" * 60: 1}).json()["message"]
+    assert message.startswith("unknown member: " + lead + "\u7528" * 19), ascii(message)
+    assert "\ufffd" not in message
 
 
 def test_slow_request_does_not_hold_others_up(target: Server) -> None:

@@ -20,6 +20,11 @@
 /* One in sixteen of the latest usual hashes may have been disturbed, and says little. */
 #define OUTLIERS_DIVISOR 16
 
+/* What a slow hash takes at most, as far as anybody waits for it. Hashes that stood still for a
+ * while with the whole machine (a frozen container) would else be waited for as long by all that
+ * follow, each with a place at the gate, and by a process that is to stop. */
+#define SPAN_MAX_NS (10.0 * NS_PER_SECOND)
+
 /* Until it is measured the work is taken this many times. Each that came late moves the measure by
  * an eighth of what it missed, all of them to twice the measure at most. */
 #define GUESS_FACTOR 2
@@ -158,6 +163,8 @@ static uint64_t due_at(struct pace *pace, uint64_t begin_ns, unsigned n)
     if (pace->ratio > pace->ratio_max)
         pace->ratio = pace->ratio_max;
     double span = usual * pace->ratio;
+    if (span > SPAN_MAX_NS)
+        span = SPAN_MAX_NS;
     return begin_ns + (uint64_t)(span + span / MARGIN_DIVISOR +
                                  span / SPREAD_DIVISOR * ((double)r / (double)UINT32_MAX));
 }

@@ -186,6 +186,19 @@ TEST(one_that_was_disturbed_counts_little)
     wait_for_one();
 }
 
+TEST(a_machine_that_stood_still_is_not_waited_for)
+{
+    pace_set(pace, &dearest);
+    measured();
+    pace_record(pace, &usual, 1, 600 * NS_PER_SECOND);
+    struct lane_job job = {0};
+    uint64_t begin = clock_mono_ns() - 20 * NS_PER_SECOND;
+    assert_true(pace_hold(pace, &job, begin, 2));
+    assert_true(job.start_by_ns - begin > 10 * NS_PER_SECOND);
+    assert_true(job.start_by_ns - begin < 15 * NS_PER_SECOND);
+    wait_for_one();
+}
+
 int main(void)
 {
 #define PACED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -200,6 +213,7 @@ int main(void)
         PACED(until_it_is_measured_it_is_guessed_from_its_parameters),
         PACED(those_that_come_late_make_the_next_wait_longer_up_to_twice),
         PACED(one_that_was_disturbed_counts_little),
+        PACED(a_machine_that_stood_still_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,16 +121,21 @@ static void tell(uint64_t dearest_ns, uint64_t usual_ns)
     log_end(&line);
 }
 
-void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns)
+/* By the slower of those that are waited for to the faster of the usual: if one was disturbed, the
+ * rest errs on the long side. */
+void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns,
+                   uint64_t usual_of_pair_ns)
 {
+    uint64_t longest = dearest_ns > usual_ns ? dearest_ns : usual_ns;
+    uint64_t fastest = usual_of_pair_ns < usual_ns ? usual_of_pair_ns : usual_ns;
     pthread_mutex_lock(&pace->lock);
     bool told = pace->told;
     pace->told = true;
-    pace->ratio = (double)dearest_ns / (double)usual_ns;
+    pace->ratio = (double)longest / (double)fastest;
     pace->ratio_max = pace->ratio * LATE_FACTOR_MAX;
     pthread_mutex_unlock(&pace->lock);
     if (!told)
-        tell(dearest_ns, usual_ns);
+        tell(longest, fastest);
 }
 
 static int by_size(const void *a, const void *b)

@@ -37,11 +37,12 @@ void pace_set(struct pace *pace, const struct argon2_params *dearest);
 /* Hashes of these parameters were computed, n of them in ns. */
 void pace_record(struct pace *pace, const struct argon2_params *params, unsigned n, uint64_t ns);
 
-/* The dearest hashes have changed: true for one caller, who is to tell how long one takes (or a
- * usual one, if that is longer), and how long a usual one takes at its fastest. Until then their
- * work is guessed from their parameters. */
+/* The dearest hashes have changed: true for one caller, who is to tell how long one takes, a usual
+ * one, and each of a pair of usual ones (or the same again, where there are no pairs). Until then
+ * their work is guessed from their parameters. */
 MUST_USE bool pace_wants_measure(struct pace *pace, struct argon2_params *dearest);
-void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns);
+void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns,
+                   uint64_t usual_of_pair_ns);
 
 /* A verification has failed; it was begun at begin_ns by a thread that took n jobs at once. False:
  * go on. True: due will be called with the job. */

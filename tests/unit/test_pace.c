@@ -64,7 +64,7 @@ static void measured(void)
     struct argon2_params wanted;
     assert_true(pace_wants_measure(pace, &wanted));
     pace_record(pace, &usual, 1, USUAL_NS);
-    pace_measured(pace, DEAREST_NS, USUAL_NS);
+    pace_measured(pace, DEAREST_NS, USUAL_NS, USUAL_NS);
 }
 
 TEST(nobody_waits_while_all_hashes_are_alike)
@@ -143,7 +143,7 @@ TEST(cheaper_ones_wait_for_the_usual)
     assert_true(pace_wants_measure(pace, &wanted));
     assert_true(argon2_same_params(&wanted, &usual));
     pace_record(pace, &usual, 1, USUAL_NS);
-    pace_measured(pace, USUAL_NS, USUAL_NS);
+    pace_measured(pace, USUAL_NS, USUAL_NS, USUAL_NS);
     assert_true(answered_after(clock_mono_ns(), 1) > USUAL_NS);
 }
 
@@ -186,6 +186,16 @@ TEST(one_that_was_disturbed_counts_little)
     wait_for_one();
 }
 
+TEST(a_measure_that_was_disturbed_shortens_nobodys_wait)
+{
+    struct argon2_params wanted;
+    pace_record(pace, &cheaper, 1, USUAL_NS / 3);
+    assert_true(pace_wants_measure(pace, &wanted));
+    pace_record(pace, &usual, 1, USUAL_NS);
+    pace_measured(pace, USUAL_NS, USUAL_NS, 4 * USUAL_NS);
+    assert_true(answered_after(clock_mono_ns(), 1) > USUAL_NS);
+}
+
 TEST(a_machine_that_stood_still_is_not_waited_for)
 {
     pace_set(pace, &dearest);
@@ -213,6 +223,7 @@ int main(void)
         PACED(until_it_is_measured_it_is_guessed_from_its_parameters),
         PACED(those_that_come_late_make_the_next_wait_longer_up_to_twice),
         PACED(one_that_was_disturbed_counts_little),
+        PACED(a_measure_that_was_disturbed_shortens_nobodys_wait),
         PACED(a_machine_that_stood_still_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,15 +54,15 @@ struct pace {
 /* The usual ones count among them: nobody is answered before those are done. */
 static void set_dearest(struct pace *pace, const struct argon2_params *others)
 {
-    const struct argon2_params *dearest =
-        argon2_work(others) > argon2_work(&pace->usual) ? others : &pace->usual;
+    struct argon2_params dearest = pace->usual;
+    argon2_raise(&dearest, others);
     pace->unmeasured = true;
-    if (pace->mixed && argon2_same_params(dearest, &pace->dearest))
+    if (pace->mixed && argon2_same_params(&dearest, &pace->dearest))
         return; /* the last measure will do until then */
     pace->mixed = true;
-    pace->dearest = *dearest;
+    pace->dearest = dearest;
     pace->told = false;
-    pace->ratio = GUESS_FACTOR * (double)argon2_work(dearest) / (double)argon2_work(&pace->usual);
+    pace->ratio = GUESS_FACTOR * (double)argon2_work(&dearest) / (double)argon2_work(&pace->usual);
     pace->ratio_max = pace->ratio * LATE_FACTOR_MAX;
 }
 
@@ -78,8 +78,10 @@ void pace_set(struct pace *pace, const struct argon2_params *dearest)
 
 static void meet(struct pace *pace, const struct argon2_params *params)
 {
-    if (!pace->mixed || argon2_work(params) > argon2_work(&pace->dearest))
-        set_dearest(pace, params);
+    struct argon2_params dearest = pace->mixed ? pace->dearest : pace->usual;
+    argon2_raise(&dearest, params);
+    if (!pace->mixed || !argon2_same_params(&dearest, &pace->dearest))
+        set_dearest(pace, &dearest);
 }
 
 void pace_record(struct pace *pace, const struct argon2_params *params, unsigned n, uint64_t ns)

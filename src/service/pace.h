@@ -30,8 +30,8 @@ MUST_USE enum err pace_open(const struct argon2_params *usual, void (*due)(struc
 /* Nothing may wait any more. */
 void pace_close(struct pace *pace);
 
-/* All stored hashes have been looked at: there are some of other parameters, and these are the
- * dearest of them (argon2_work). NULL: there are none. */
+/* All stored hashes have been looked at: there are some of other parameters, and none is dearer
+ * than these (argon2_raise). NULL: there are none. */
 void pace_set(struct pace *pace, const struct argon2_params *dearest);
 
 /* Hashes of these parameters were computed, n of them in ns. */

@@ -136,6 +136,23 @@ TEST(a_hash_that_is_met_counts_until_the_next_count)
     assert_true(argon2_same_params(&wanted, &dearer));
 }
 
+TEST(the_largest_memory_counts_as_well_as_the_most_work)
+{
+    static const struct argon2_params large = {16384, 1, 1}, long_in_small = {4096, 20, 1};
+    struct argon2_params wanted;
+    pace_record(pace, &large, 1, USUAL_NS);
+    assert_true(pace_wants_measure(pace, &wanted));
+    assert_int_equal(wanted.memory_kib, large.memory_kib);
+    assert_true(argon2_work(&wanted) >= argon2_work(&usual));
+    pace_record(pace, &long_in_small, 1, USUAL_NS);
+    assert_true(pace_wants_measure(pace, &wanted));
+    assert_int_equal(wanted.memory_kib, large.memory_kib);
+    assert_true(argon2_work(&wanted) >= argon2_work(&long_in_small));
+    pace_record(pace, &large, 1, USUAL_NS);
+    pace_record(pace, &long_in_small, 1, USUAL_NS);
+    assert_false(pace_wants_measure(pace, &wanted));
+}
+
 TEST(cheaper_ones_wait_for_the_usual)
 {
     struct argon2_params wanted;
@@ -219,6 +236,7 @@ int main(void)
         PACED(who_is_due_first_goes_first),
         PACED(the_dearest_is_measured_once_for_each_count),
         PACED(a_hash_that_is_met_counts_until_the_next_count),
+        PACED(the_largest_memory_counts_as_well_as_the_most_work),
         PACED(cheaper_ones_wait_for_the_usual),
         PACED(until_it_is_measured_it_is_guessed_from_its_parameters),
         PACED(those_that_come_late_make_the_next_wait_longer_up_to_twice),

@@ -5,7 +5,8 @@
  * computed for an account that does not exist. So as long as there are such hashes, every failed
  * verification is answered at one time after its hash began: when the dearest of them would be done
  * for sure, and a random moment later. Cheap or dear, real or invented, all wait here for it, and
- * hold no permit meanwhile. What succeeds does not wait.
+ * hold no permit meanwhile; none for more than 13 seconds, even if the dearest takes that long.
+ * What succeeds does not wait.
  *
  * Which hashes there are the census tells (service/census.h), and in between each that is met. How
  * long the dearest takes is measured once, in proportion to a usual one; the latest usual ones say

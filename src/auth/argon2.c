@@ -61,6 +61,21 @@ uint64_t argon2_work(const struct argon2_params *params)
     return (uint64_t)params->memory_kib * params->iterations;
 }
 
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The most memory of the two, and as much work at least. Idempotent. */
+void argon2_raise(struct argon2_params *params, const struct argon2_params *other)
+{
+    uint64_t ours = argon2_work(params), theirs = argon2_work(other);
+    uint64_t work = ours > theirs ? ours : theirs;
+    params->memory_kib = larger(params->memory_kib, other->memory_kib);
+    params->iterations = (uint32_t)((work + params->memory_kib - 1) / params->memory_kib);
+    params->parallelism = larger(params->parallelism, other->parallelism);
+}
+
 static bool available(enum argon2_backend backend)
 {
     return backend == ARGON2_LIBARGON2 || (OPS[backend] != NULL && OPS[backend]->supported());

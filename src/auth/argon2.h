@@ -50,6 +50,11 @@ bool argon2_same_params(const struct argon2_params *a, const struct argon2_param
 /* KiB filled: what the time of a hash is about proportional to. */
 uint64_t argon2_work(const struct argon2_params *params);
 
+/* Raises *params until a hash of it takes no less time than one of other: a KiB of a large memory
+ * takes longer than one of a small memory, several times longer where that fits in a cache, so the
+ * greater work alone does not tell which is the dearer. */
+void argon2_raise(struct argon2_params *params, const struct argon2_params *other);
+
 struct argon2_job {
     struct argon2_params params;
     const uint8_t *password; /* may be NULL when password_len is 0, and so for the others */

@@ -35,8 +35,9 @@ static void count_one(struct census_figures *figures, const struct password_poli
     figures->count[password_standing(policy, stored, &params)]++;
     if (argon2_same_params(&params, &policy->params))
         return;
-    if (!figures->mixed || argon2_work(&params) > argon2_work(&figures->dearest))
+    if (!figures->mixed)
         figures->dearest = params;
+    argon2_raise(&figures->dearest, &params);
     figures->mixed = true;
 }
 

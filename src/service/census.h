@@ -16,7 +16,7 @@
 struct census_figures {
     uint64_t count[PASSWORD_STANDINGS];
     bool mixed;                   /* some that can be verified have other parameters */
-    struct argon2_params dearest; /* of those */
+    struct argon2_params dearest; /* no less than any of those (argon2_raise) */
 };
 
 /* Counts once. Pauses between pages for pause_ns, and gives up with ERR_BUSY when *stop (may be

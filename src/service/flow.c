@@ -101,6 +101,7 @@ static void leave(struct call *call)
     struct gate *gate = call->gated ? call->service->gate : NULL;
     uint32_t key = call->gate_key;
     http_resume(call->http); /* from here on it is not ours to look at */
+    PAUSE("flow.resumed");
     struct lane_job *next = gate != NULL ? gate_leave(gate, key) : NULL;
     if (next != NULL)
         advance(flow_call(next));

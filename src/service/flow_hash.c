@@ -163,7 +163,7 @@ static void measure_if_wanted(struct service *service, struct hash_thread *threa
     if (alone == 0 || each == 0 || longest == 0)
         return; /* for want of memory: the guess stays */
     pace_record(service->pace, usual, 1, alone);
-    pace_measured(service->pace, longest > alone ? longest : alone, each);
+    pace_measured(service->pace, longest, alone, each);
 }
 
 /* ---- the lane's callbacks ---- */

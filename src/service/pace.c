@@ -20,6 +20,11 @@
 /* One in sixteen of the latest usual hashes may have been disturbed, and says little. */
 #define OUTLIERS_DIVISOR 16
 
+/* What a slow hash takes at most, as far as anybody waits for it. Hashes that stood still for a
+ * while with the whole machine (a frozen container) would else be waited for as long by all that
+ * follow, each with a place at the gate, and by a process that is to stop. */
+#define SPAN_MAX_NS (10.0 * NS_PER_SECOND)
+
 /* Until it is measured the work is taken this many times. Each that came late moves the measure by
  * an eighth of what it missed, all of them to twice the measure at most. */
 #define GUESS_FACTOR 2
@@ -49,15 +54,15 @@ struct pace {
 /* The usual ones count among them: nobody is answered before those are done. */
 static void set_dearest(struct pace *pace, const struct argon2_params *others)
 {
-    const struct argon2_params *dearest =
-        argon2_work(others) > argon2_work(&pace->usual) ? others : &pace->usual;
+    struct argon2_params dearest = pace->usual;
+    argon2_raise(&dearest, others);
     pace->unmeasured = true;
-    if (pace->mixed && argon2_same_params(dearest, &pace->dearest))
+    if (pace->mixed && argon2_same_params(&dearest, &pace->dearest))
         return; /* the last measure will do until then */
     pace->mixed = true;
-    pace->dearest = *dearest;
+    pace->dearest = dearest;
     pace->told = false;
-    pace->ratio = GUESS_FACTOR * (double)argon2_work(dearest) / (double)argon2_work(&pace->usual);
+    pace->ratio = GUESS_FACTOR * (double)argon2_work(&dearest) / (double)argon2_work(&pace->usual);
     pace->ratio_max = pace->ratio * LATE_FACTOR_MAX;
 }
 
@@ -73,8 +78,10 @@ void pace_set(struct pace *pace, const struct argon2_params *dearest)
 
 static void meet(struct pace *pace, const struct argon2_params *params)
 {
-    if (!pace->mixed || argon2_work(params) > argon2_work(&pace->dearest))
-        set_dearest(pace, params);
+    struct argon2_params dearest = pace->mixed ? pace->dearest : pace->usual;
+    argon2_raise(&dearest, params);
+    if (!pace->mixed || !argon2_same_params(&dearest, &pace->dearest))
+        set_dearest(pace, &dearest);
 }
 
 void pace_record(struct pace *pace, const struct argon2_params *params, unsigned n, uint64_t ns)
@@ -116,16 +123,21 @@ static void tell(uint64_t dearest_ns, uint64_t usual_ns)
     log_end(&line);
 }
 
-void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns)
+/* By the slower of those that are waited for to the faster of the usual: if one was disturbed, the
+ * rest errs on the long side. */
+void pace_measured(struct pace *pace, uint64_t dearest_ns, uint64_t usual_ns,
+                   uint64_t usual_of_pair_ns)
 {
+    uint64_t longest = dearest_ns > usual_ns ? dearest_ns : usual_ns;
+    uint64_t fastest = usual_of_pair_ns < usual_ns ? usual_of_pair_ns : usual_ns;
     pthread_mutex_lock(&pace->lock);
     bool told = pace->told;
     pace->told = true;
-    pace->ratio = (double)dearest_ns / (double)usual_ns;
+    pace->ratio = (double)longest / (double)fastest;
     pace->ratio_max = pace->ratio * LATE_FACTOR_MAX;
     pthread_mutex_unlock(&pace->lock);
     if (!told)
-        tell(dearest_ns, usual_ns);
+        tell(longest, fastest);
 }
 
 static int by_size(const void *a, const void *b)
@@ -158,6 +170,8 @@ static uint64_t due_at(struct pace *pace, uint64_t begin_ns, unsigned n)
     if (pace->ratio > pace->ratio_max)
         pace->ratio = pace->ratio_max;
     double span = usual * pace->ratio;
+    if (span > SPAN_MAX_NS)
+        span = SPAN_MAX_NS;
     return begin_ns + (uint64_t)(span + span / MARGIN_DIVISOR +
                                  span / SPREAD_DIVISOR * ((double)r / (double)UINT32_MAX));
 }

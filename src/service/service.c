@@ -79,14 +79,14 @@ void service_close(struct service *service)
         return;
     census_close(service->census);
     sweep_close(service->sweep);
-    flow_close(service); /* its last calls may still have something to settle */
+    flow_close(service);       /* its last calls may still have something to settle */
+    pace_close(service->pace); /* its thread, too, leaves the gate after a call has gone */
     probe_close(service->probe);
     relay_close(service->relay); /* after the last event has been written */
     refunds_close(service->refunds);
     gate_close(service->gate);
     limiter_close(service->limiter);
     metrics_close_service(service);
-    pace_close(service->pace);
     sem_destroy(&service->listening);
     signing_release(service->signing);
     pthread_mutex_destroy(&service->signing_lock);

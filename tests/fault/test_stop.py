@@ -58,6 +58,21 @@ def test_login_that_cannot_be_waited_for_is_refused(make_sqlite_server: ServerFa
     assert reply.header("retry-after") == "1" and reply.header("connection") == "close"
 
 
+def test_last_wrong_password_has_left_the_gate_before_that_goes(
+    make_sqlite_server: ServerFactory
+) -> None:
+    """It has waited for its time, and is answered by a thread that is of no lane: the process ends
+    while that thread has yet to give up the call's place at the gate."""
+    server = make_sqlite_server(binary=fault_binary(), ARGON_MEMORY_KB="19456", ARGON_ITERATIONS="2")
+    with server.client() as client:
+        account = client.new_account()
+    server.restart(WATCHWORD_PAUSE_AT="flow.resumed", MALLOC_PERTURB_="165", ARGON_ITERATIONS="3")
+    with _kept_alive(server) as link:
+        assert _ask(link, json_request(LOGIN, account.body(password="wrong"))).status == 401
+        server.terminate()
+    server.wait_clean()
+
+
 # Two seconds after it was asked for, the kernel has no seccomp filter for the process that faces
 # the network; the processes that it forks get theirs.
 NO_SECCOMP = r"""

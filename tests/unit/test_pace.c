@@ -64,7 +64,7 @@ static void measured(void)
     struct argon2_params wanted;
     assert_true(pace_wants_measure(pace, &wanted));
     pace_record(pace, &usual, 1, USUAL_NS);
-    pace_measured(pace, DEAREST_NS, USUAL_NS);
+    pace_measured(pace, DEAREST_NS, USUAL_NS, USUAL_NS);
 }
 
 TEST(nobody_waits_while_all_hashes_are_alike)
@@ -136,6 +136,23 @@ TEST(a_hash_that_is_met_counts_until_the_next_count)
     assert_true(argon2_same_params(&wanted, &dearer));
 }
 
+TEST(the_largest_memory_counts_as_well_as_the_most_work)
+{
+    static const struct argon2_params large = {16384, 1, 1}, long_in_small = {4096, 20, 1};
+    struct argon2_params wanted;
+    pace_record(pace, &large, 1, USUAL_NS);
+    assert_true(pace_wants_measure(pace, &wanted));
+    assert_int_equal(wanted.memory_kib, large.memory_kib);
+    assert_true(argon2_work(&wanted) >= argon2_work(&usual));
+    pace_record(pace, &long_in_small, 1, USUAL_NS);
+    assert_true(pace_wants_measure(pace, &wanted));
+    assert_int_equal(wanted.memory_kib, large.memory_kib);
+    assert_true(argon2_work(&wanted) >= argon2_work(&long_in_small));
+    pace_record(pace, &large, 1, USUAL_NS);
+    pace_record(pace, &long_in_small, 1, USUAL_NS);
+    assert_false(pace_wants_measure(pace, &wanted));
+}
+
 TEST(cheaper_ones_wait_for_the_usual)
 {
     struct argon2_params wanted;
@@ -143,7 +160,7 @@ TEST(cheaper_ones_wait_for_the_usual)
     assert_true(pace_wants_measure(pace, &wanted));
     assert_true(argon2_same_params(&wanted, &usual));
     pace_record(pace, &usual, 1, USUAL_NS);
-    pace_measured(pace, USUAL_NS, USUAL_NS);
+    pace_measured(pace, USUAL_NS, USUAL_NS, USUAL_NS);
     assert_true(answered_after(clock_mono_ns(), 1) > USUAL_NS);
 }
 
@@ -186,6 +203,29 @@ TEST(one_that_was_disturbed_counts_little)
     wait_for_one();
 }
 
+TEST(a_measure_that_was_disturbed_shortens_nobodys_wait)
+{
+    struct argon2_params wanted;
+    pace_record(pace, &cheaper, 1, USUAL_NS / 3);
+    assert_true(pace_wants_measure(pace, &wanted));
+    pace_record(pace, &usual, 1, USUAL_NS);
+    pace_measured(pace, USUAL_NS, USUAL_NS, 4 * USUAL_NS);
+    assert_true(answered_after(clock_mono_ns(), 1) > USUAL_NS);
+}
+
+TEST(a_machine_that_stood_still_is_not_waited_for)
+{
+    pace_set(pace, &dearest);
+    measured();
+    pace_record(pace, &usual, 1, 600 * NS_PER_SECOND);
+    struct lane_job job = {0};
+    uint64_t begin = clock_mono_ns() - 20 * NS_PER_SECOND;
+    assert_true(pace_hold(pace, &job, begin, 2));
+    assert_true(job.start_by_ns - begin > 10 * NS_PER_SECOND);
+    assert_true(job.start_by_ns - begin < 15 * NS_PER_SECOND);
+    wait_for_one();
+}
+
 int main(void)
 {
 #define PACED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -196,10 +236,13 @@ int main(void)
         PACED(who_is_due_first_goes_first),
         PACED(the_dearest_is_measured_once_for_each_count),
         PACED(a_hash_that_is_met_counts_until_the_next_count),
+        PACED(the_largest_memory_counts_as_well_as_the_most_work),
         PACED(cheaper_ones_wait_for_the_usual),
         PACED(until_it_is_measured_it_is_guessed_from_its_parameters),
         PACED(those_that_come_late_make_the_next_wait_longer_up_to_twice),
         PACED(one_that_was_disturbed_counts_little),
+        PACED(a_measure_that_was_disturbed_shortens_nobodys_wait),
+        PACED(a_machine_that_stood_still_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,13 +127,14 @@
  * transaction do: else two might wait for each other. */
 #define LOCK_IN_ORDER " ORDER BY id FOR UPDATE"
 
-/* $1 tenant $2 user $3 how many may stay */
+/* $1 tenant $2 user $3 how many may stay $4 the new one, which does: by a clock that has gone back
+ * it may be the oldest, and its tokens are about to be given out */
 #define LOGIN_EVICT                                                                                \
     "UPDATE sessions SET " END "'session_limit' WHERE revoked_at IS NULL"                          \
     " AND id IN (SELECT id FROM sessions"                                                          \
     " WHERE id IN (SELECT id FROM sessions"                                                        \
     "   WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND " LIVE                               \
-    "   ORDER BY opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"
+    "   ORDER BY id = $4::uuid DESC, opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"
 
 /* $1 session $2 generation $3 digest $4 next digest $5 sealed $6 ip $7 agent $8 idle */
 #define ROTATE                                                                                     \
@@ -346,7 +347,7 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
     [PG_LOGIN_FINISH] = LOGIN_FINISH(TELL("told", "'auth.user_logged_in'", OF_SESSION, SESSION_ID,
                                           "s WHERE true", "$13", "$14") ", taken" TAKE_BACK("$15")),
     [PG_LOGIN_EVICT] = TELLING(LOGIN_EVICT, SESSION_ID,
-                               TELL_REVOKED("'session_limit'", "r WHERE true", "$4", "$5")),
+                               TELL_REVOKED("'session_limit'", "r WHERE true", "$5", "$6")),
     [PG_ROTATE] = TELLING(ROTATE, SESSION_COLUMNS ", " NOW ", id",
                           TELL("told", "'auth.token_refreshed'", OF_SESSION ", number",
                                SESSION_ID ", generation", "r WHERE true", "$9", "$10")),

@@ -282,6 +282,7 @@ static enum err evict(struct sqlite_conn *conn, const struct store_new_session *
     sqlite_bind_id(st, 2, &s->tenant_id);
     sqlite_bind_id(st, 3, &s->user_id);
     sqlite3_bind_int64(st, 4, s->max_sessions);
+    sqlite_bind_id(st, 5, &s->session_id);
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
     while (row) {

@@ -54,7 +54,10 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_SESSION_EVICT] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = 'session_limit',"
                          " sealed_successor = NULL WHERE id IN (SELECT id FROM sessions"
                          " WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
-                         " ORDER BY opened_at DESC, id DESC LIMIT -1 OFFSET ?4) RETURNING id",
+                         /* The new one stays: by a clock that has gone back it may be the oldest,
+                          * and its tokens are about to be given out. */
+                         " ORDER BY id = ?5 DESC, opened_at DESC, id DESC LIMIT -1 OFFSET ?4)"
+                         " RETURNING id",
     [SQ_SESSION_FIND] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
                         " token_digest, sealed_successor, revoked_at IS NOT NULL OR NOT EXISTS"

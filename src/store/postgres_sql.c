@@ -150,11 +150,11 @@
 #define ROTATE_FENCED                                                                              \
     "UPDATE sessions SET " END "'operator' WHERE id = $1::uuid AND " LIVE " AND NOT " CURRENT
 
-/* $1 session $2 generation $3 leeway */
+/* $1 session $2 generation $3 leeway, to both sides: a clock that went back makes it no longer */
 #define ROTATE_REPLAY                                                                              \
     "UPDATE sessions SET " END "'replay_detected' WHERE id = $1::uuid AND " LIVE " AND " ACTIVE    \
     " AND generation > $2::bigint AND NOT (generation = $2 + 1"                                    \
-    " AND sealed_successor IS NOT NULL AND rotated_at + $3::bigint > " NOW ")"
+    " AND sealed_successor IS NOT NULL AND abs(" NOW " - rotated_at) < $3::bigint)"
 
 /* What ends sessions ends not only those that are live by its clock: a rotation on its way may have
  * looked at an earlier one, and would bring back what has just expired. Only the end of a live one

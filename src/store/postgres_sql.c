@@ -27,8 +27,9 @@
     "sessions.tenant_id, sessions.user_id, generation, opened_at, rotated_at, idle_expires_at,"    \
     " absolute_expires_at, client_ip, user_agent"
 
-/* Any number, as long as nobody else uses it: "wwrelay" in ASCII. */
-#define RELAY_LOCK "33626855440146809"
+/* Any number, as long as nobody else uses it: "wwrelay" in ASCII. Such locks are of the whole
+ * database, and another service may have its outbox in another schema of it. */
+#define RELAY_LOCK "33626855440146809 # 'outbox'::regclass::oid::bigint"
 
 /* ---- telling ---- */
 

@@ -551,6 +551,25 @@ TEST(one_connection_publishes_and_when_it_is_gone_another)
     (void)the_only(EVENT_KEY_ROTATED);
 }
 
+TEST(each_schema_of_a_database_has_its_own_that_publishes)
+{
+    struct store *beside = NULL;
+    struct store_conn *theirs = NULL;
+    struct store_backlog backlog = {0};
+    if (store_is_single_writer(store))
+        return;
+    assert_true(read_all().ours);
+    store_fixture_open_schema("beside", EVENTS_ALL, &beside);
+    assert_ok(store_conn_open_background(beside, &theirs));
+    assert_ok(store_tell_key(theirs, EVENT_KEY_ROTATED, "kid", "active"));
+    assert_ok(store_outbox_read(theirs, events, MAX, &count, &backlog));
+    assert_true(backlog.ours);
+    assert_int_equal(count, 1);
+    assert_int_equal(read_all().rows, 0);
+    store_conn_close(theirs);
+    store_close(beside);
+}
+
 #define OUTBOX_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int run_outbox_tests(void)
@@ -579,6 +598,7 @@ int run_outbox_tests(void)
         OUTBOX_TEST(events_are_read_in_order_measured_deleted_and_dropped),
         OUTBOX_TEST(a_long_backlog_is_measured_without_counting_it),
         OUTBOX_TEST(one_connection_publishes_and_when_it_is_gone_another),
+        OUTBOX_TEST(each_schema_of_a_database_has_its_own_that_publishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -378,9 +378,10 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
     [PG_USER_DELETE] = TELLING(USER_DELETE, "tenant_id, user_id",
                                TELL("told", "'auth.user_deleted'", "tenant_id, user_id",
                                     "tenant_id, user_id", "r WHERE true", "$3", "$4")),
-    /* $5 user */
+    /* $5 user. If whoever reserved the attempt that locked has died, its event is held still. */
     [PG_LOCK_DELETE] =
-        TELLING(LOCK_DELETE, WAS_LOCKED " AS locked",
+        TELLING(LOCK_DELETE, WAS_LOCKED " AS locked, last_attempt",
                 TELL("told", "'auth.account_unlocked'", "tenant_id, identity, user_id",
-                     "$1::uuid, $2::bytea, $5::uuid", "r WHERE locked", "$3", "$4")),
+                     "$1::uuid, $2::bytea, $5::uuid", "r WHERE locked", "$3",
+                     "$4") ", taken" TAKE_BACK("(SELECT last_attempt FROM r)")),
 };

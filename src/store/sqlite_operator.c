@@ -101,12 +101,23 @@ enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
 
 /* ---- users ---- */
 
+/* If whoever reserved the attempt that locked has died, its event is held still. */
+static enum err forget_failures(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                                const uint8_t *identity_digest)
+{
+    if (store_tells(&conn->base, EVENT_ACCOUNT_LOCKED))
+        TRY(sqlite_run(
+            conn, use_identity(conn, SQ_OUTBOX_TAKE_BACK_LOCK, tenant_id, identity_digest), NULL));
+    return sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest),
+                      NULL);
+}
+
 static enum err unlock(struct sqlite_conn *conn, const struct uuid *tenant_id,
                        const struct uuid *user_id, const uint8_t *identity_digest,
                        struct store_lock *before)
 {
     TRY(find_lock(conn, tenant_id, identity_digest, before));
-    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    TRY(forget_failures(conn, tenant_id, identity_digest));
     const struct sqlite_told told = {.kind = EVENT_ACCOUNT_UNLOCKED,
                                      .occurred_at = before->now,
                                      .tenant_id = tenant_id,
@@ -172,7 +183,7 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
         return ERR_NOT_FOUND;
     TRY(sqlite_end_all(conn, tenant_id, user_id, "account_deleted", ended)); /* counts them */
     TRY(sqlite_run(conn, use_user(conn, SQ_SESSION_DELETE_ALL, tenant_id, user_id), NULL));
-    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    TRY(forget_failures(conn, tenant_id, identity_digest));
     TRY(sqlite_run(conn, use_user(conn, SQ_OUTBOX_SCRUB, tenant_id, user_id), NULL));
     const struct sqlite_told told = {.kind = EVENT_USER_DELETED,
                                      .occurred_at = clock_unix_ms(),

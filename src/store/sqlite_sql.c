@@ -103,6 +103,9 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "?9, ?10, ?11,"
         " ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [SQ_OUTBOX_TAKE_BACK] = "DELETE FROM outbox WHERE attempt_id = ?1 AND held_until > 0",
+    [SQ_OUTBOX_TAKE_BACK_LOCK] =
+        "DELETE FROM outbox WHERE held_until > 0 AND attempt_id = (SELECT last_attempt"
+        " FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2)",
     [SQ_OUTBOX_CLAIM_KEY] =
         "INSERT INTO settings (name, value) SELECT 'key ' || ?1 || ' ' || ?2, ?3"
         " WHERE NOT EXISTS (SELECT 1 FROM settings WHERE name = 'key ' || ?1 || ' revoked')"

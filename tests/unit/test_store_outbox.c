@@ -400,6 +400,22 @@ TEST(an_unlocking_is_told_if_there_was_a_lock)
     assert_memory_equal(event->identity, who.digest, sizeof who.digest);
 }
 
+TEST(a_lock_whose_judge_never_came_is_not_told_after_its_end_was)
+{
+    struct someone who = someone_registered();
+    bool locked = false;
+    uint64_t ended = 0;
+    clear_events();
+    (void)locking_attempt(&who, 0);
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
+    assert_true(locked);
+    (void)the_only(EVENT_ACCOUNT_UNLOCKED);
+    clear_events();
+    (void)locking_attempt(&who, 0);
+    assert_ok(store_delete_user(conn, &who.tenant_id, &who.user_id, who.digest, &ended));
+    (void)the_only(EVENT_USER_DELETED);
+}
+
 TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits)
 {
     struct someone who = someone_registered();
@@ -591,6 +607,7 @@ int run_outbox_tests(void)
         OUTBOX_TEST(a_lock_is_confirmed_without_events_too),
         OUTBOX_TEST(what_operators_do_is_told_once),
         OUTBOX_TEST(an_unlocking_is_told_if_there_was_a_lock),
+        OUTBOX_TEST(a_lock_whose_judge_never_came_is_not_told_after_its_end_was),
         OUTBOX_TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits),
         OUTBOX_TEST(keys_are_told_without_a_tenant),
         OUTBOX_TEST(without_events_nothing_is_written),

@@ -57,6 +57,15 @@ static const struct {
     {"--help", command_help},     {"-h", command_help},
 };
 
+/* Who reads what a command has printed learns from the exit code alone that it is not all there. */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    fprintf(stderr, "watchword: standard output cannot be written\n");
+    return code != 0 ? code : 1;
+}
+
 int main(int argc, char **argv)
 {
     umask(077); /* databases, keys, secrets: nobody else's */
@@ -67,7 +76,7 @@ int main(int argc, char **argv)
         return command_serve(0, NULL);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)
         if (strcmp(argv[1], COMMANDS[i].name) == 0)
-            return COMMANDS[i].run(argc - 2, argv + 2);
+            return printed(COMMANDS[i].run(argc - 2, argv + 2));
     fprintf(stderr, "watchword: unknown command: %s (watchword help lists them)\n", argv[1]);
     return 2;
 }

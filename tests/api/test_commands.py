@@ -48,6 +48,19 @@ def test_version_and_help_need_no_settings() -> None:
         assert run_command([command], {"PORT": "x", "WATCHWORD_X": "1"}).code == 0
 
 
+@pytest.mark.parametrize("arguments", [["version"], ["help"], ["migrate", "--json"]])
+def test_output_that_cannot_be_written_is_exit_1(
+    new_sqlite_storage: StorageFactory, arguments: list[str]
+) -> None:
+    """A full disk behind the redirection: half an answer is not taken for all of it."""
+    settings = environment(_settings(new_sqlite_storage()))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([service_binary(), *arguments], env=settings, stdout=full,
+                              stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 1
+    assert b"standard output" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [
     ["nonsense"], ["Serve"], [""], ["--nonsense"], ["serve", "extra"], ["serve", "--nonsense"],
     ["migrate", "--nonsense"], ["migrate", "extra"], ["check", "extra"], ["-x"],

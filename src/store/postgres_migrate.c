@@ -12,13 +12,15 @@ static void cleanup_pg(PGconn **pg)
     PQfinish(*pg);
 }
 
+/* To a server that takes writes, as whatever serves: of several hosts a standby is passed over. */
 static enum err connect_once(const struct store *store, PGconn **out)
 {
     char seconds[16];
     struct text t = text_on(seconds, sizeof seconds);
     text_put_u64(&t, store->timeout_ms / 1000 < 5 ? 5 : store->timeout_ms / 1000);
-    const char *const keys[] = {"dbname", "connect_timeout", "application_name", NULL};
-    const char *const values[] = {store->url, seconds, "watchword migrate", NULL};
+    const char *const keys[] = {"dbname", "connect_timeout", "application_name",
+                                "target_session_attrs", NULL};
+    const char *const values[] = {store->url, seconds, "watchword migrate", "read-write", NULL};
     PGconn *pg = PQconnectdbParams(keys, values, 1);
     if (PQstatus(pg) != CONNECTION_OK) {
         enum err e =

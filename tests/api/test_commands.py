@@ -12,6 +12,7 @@ import pytest
 
 from harness import ports
 from harness.fixtures import ServerFactory, StorageFactory
+from harness.postgres import Cluster
 from harness.server import Server, Settings, StartFailed, environment, run_command
 from harness.settings import default_settings, service_binary, slowness
 from harness.storage import Storage
@@ -174,6 +175,26 @@ def test_a_schema_of_ones_own(new_storage: StorageFactory, make_server: ServerFa
     with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT schemaname, count(*) > 5 FROM pg_stat_user_tables GROUP BY 1")
         assert cursor.fetchall() == [("auth", True)]
+
+
+def test_migrate_passes_over_a_server_that_takes_no_writes(
+    new_storage: StorageFactory, own_cluster: Cluster
+) -> None:
+    """Of several hosts the first may be a standby, since a failover."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has no hosts")
+    server, name = storage.url.rsplit("/", 1)
+    with closing(psycopg2.connect(own_cluster.url("postgres"))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    own_cluster.refuse_all_writes()
+    address = server.rsplit("@", 1)[1]
+    url = storage.url.replace(address, f"127.0.0.1:{own_cluster.port},{address}")
+    settings = _settings(storage, DATABASE_URL=url)
+    done = run_command(["migrate"], settings)
+    assert done.code == 0, done.text
+    assert run_command(["migrate", "--status"], settings).code == 0
 
 
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:

@@ -12,6 +12,13 @@
 #define LIVE "revoked_at IS NULL AND idle_expires_at > " NOW " AND absolute_expires_at > " NOW
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
+/* $12, or behind a fence that lies ahead, where a clock that was wrong has put it: else no login
+ * would be good until then. By the clock of this moment: a transaction that is older than a fence
+ * does not get past it. */
+#define OPENED                                                                                     \
+    "(SELECT CASE WHEN value > floor(date_part('epoch', clock_timestamp()) * 1000)::bigint"        \
+    " THEN greatest($12::bigint, value + 1) ELSE $12 END FROM settings WHERE name = "              \
+    "'sessions_not_before')"
 /* The session's account may still use it. */
 #define ACTIVE                                                                                     \
     "EXISTS (SELECT FROM credentials c WHERE c.tenant_id = sessions.tenant_id"                     \
@@ -115,7 +122,7 @@
     "   WHERE tenant_id = $2::uuid AND user_id = $3::uuid AND status = 'active'),"                 \
     " s AS (INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest, opened_at,"    \
     "   rotated_at, idle_expires_at, absolute_expires_at, client_ip, user_agent)"                  \
-    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, $12::bigint, $12,"                      \
+    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, " OPENED ", $12::bigint,"               \
     "     $12 + least($8::bigint, $9::bigint), $12 + $9, $6::text, $7::text"                       \
     "   FROM a RETURNING id, tenant_id, user_id),"                                                 \
     " cleared AS (DELETE FROM login_throttle USING a WHERE login_throttle.tenant_id = $2"          \

@@ -12,6 +12,12 @@
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
 
+/* ?5, or behind a fence that lies ahead, where a clock that was wrong has put it: else no login
+ * would be good until then. */
+#define OPENED                                                                                     \
+    "(SELECT CASE WHEN value > ?10 THEN max(?5, value + 1) ELSE ?5 END FROM settings"              \
+    " WHERE name = 'sessions_not_before')"
+
 const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_BEGIN] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
@@ -50,7 +56,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"
                        " opened_at, rotated_at, idle_expires_at, absolute_expires_at, client_ip,"
-                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
+                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, " OPENED ", ?5, ?6, ?7, ?8, ?9)",
     [SQ_SESSION_EVICT] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = 'session_limit',"
                          " sealed_successor = NULL WHERE id IN (SELECT id FROM sessions"
                          " WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE

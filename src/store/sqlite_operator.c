@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "store/sqlite.h"
 
+#define CLEAR_LOG_MS 100
+
 /* Whether the statement gives a row. */
 static enum err exists(struct sqlite_conn *conn, sqlite3_stmt *st, bool *found)
 {
@@ -193,6 +195,15 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
     return sqlite_run(conn, use_user(conn, SQ_IDEMPOTENCY_DELETE, tenant_id, user_id), NULL);
 }
 
+/* The write-ahead log still has the rows in its old pages. While this waits, for readers too,
+ * nobody can write: who reads for longer, a backup for example, makes it wait for the next time the
+ * log begins anew. */
+static void clear_log(struct sqlite_conn *conn)
+{
+    sqlite3_busy_timeout(conn->db, CLEAR_LOG_MS);
+    (void)sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+}
+
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
                             const struct uuid *user_id, const uint8_t *identity_digest,
                             uint64_t *ended)
@@ -202,10 +213,8 @@ enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_i
     TRY(sqlite_begin(conn));
     TRY(sqlite_end(conn, delete_user(conn, tenant_id, user_id, identity_digest, &n)));
     *ended = n;
-    /* The write-ahead log still has the rows in its old pages. Whoever reads just now makes this
-     * wait for the next time the log begins anew. */
     if (!conn->in_batch)
-        (void)sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        clear_log(conn);
     return OK;
 }
 

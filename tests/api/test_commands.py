@@ -197,6 +197,22 @@ def test_migrate_passes_over_a_server_that_takes_no_writes(
     assert run_command(["migrate", "--status"], settings).code == 0
 
 
+def test_migrate_refuses_an_encoding_without_room_for_every_client(own_cluster: Cluster) -> None:
+    """Whose user agent cannot be stored could not log in. Nothing is made there."""
+    with closing(psycopg2.connect(own_cluster.url("postgres"))) as connection:
+        connection.autocommit = True
+        for name, encoding in (("latin", "LATIN1"), ("bytes", "SQL_ASCII")):
+            connection.cursor().execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C'"
+                                        " LC_CTYPE 'C' TEMPLATE template0")
+    settings = {**default_settings(), "DATABASE_URL": own_cluster.url("latin")}
+    done = run_command(["migrate"], settings)
+    assert done.code == 1 and "encoding must be UTF8" in done.err, done.text
+    with closing(psycopg2.connect(own_cluster.url("latin"))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_user_tables")
+        assert cursor.fetchall() == [(0,)]
+    assert run_command(["migrate"], {**settings, "DATABASE_URL": own_cluster.url("bytes")}).code == 0
+
+
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:
     """An unreachable server, a folder that is not there: 1, soon, naming the setting."""
     storage = new_sqlite_storage()

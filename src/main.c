@@ -1,8 +1,11 @@
 /* main.c: which command was asked for. */
+#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "commands.h"
 
@@ -57,6 +60,17 @@ static const struct {
     {"--help", command_help},     {"-h", command_help},
 };
 
+/* Where one of them was closed by whoever started us, the next file or socket would take its place:
+ * the log would go to the database. Opened the wrong way round, each fails as if it were closed. */
+static bool hold_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
 /* Who reads what a command has printed learns from the exit code alone that it is not all there. */
 static int printed(int code)
 {
@@ -68,6 +82,8 @@ static int printed(int code)
 
 int main(int argc, char **argv)
 {
+    if (!hold_standard_streams())
+        return 1;
     umask(077); /* databases, keys, secrets: nobody else's */
     /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
      */

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +63,24 @@ def test_output_that_cannot_be_written_is_exit_1(
                               stderr=subprocess.PIPE, timeout=30)
     assert done.returncode == 1
     assert b"standard output" in done.stderr
+
+
+def test_a_closed_stream_is_not_taken_by_something_else(new_storage: StorageFactory) -> None:
+    """The log of who serves without stderr does not go to a socket that has its number."""
+    settings = _settings(new_storage())
+    process = subprocess.Popen([service_binary(), "serve"], env=environment(settings), cwd="/",
+                               preexec_fn=lambda: os.closerange(0, 3))
+    try:
+        deadline = time.monotonic() + 10 * slowness()
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", int(settings["PORT"] or 0))) != 0:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+        assert streams == ["/dev/null"] * 3
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
 
 
 @pytest.mark.parametrize("arguments", [

@@ -289,12 +289,12 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         " INSERT INTO outbox (subject, trace_id, label, detail)"
         " SELECT $1::text, $2::text, $3, $4 FROM first",
     [PG_OUTBOX_LEAD] = "SELECT pg_try_advisory_lock(" RELAY_LOCK ")",
-    /* $1 how many */
+    /* $1 how many $2 "{subject,subject}", those known */
     [PG_OUTBOX_READ] =
         "SELECT seq, event_id, subject, occurred_at, trace_id, tenant_id, user_id, session_id,"
         " identity, label, detail, number, age_ms, client_ip, user_agent, previous_ip,"
         " previous_user_agent FROM outbox WHERE held_until <= " NOW
-        " ORDER BY seq LIMIT $1::bigint",
+        " AND subject = ANY ($2::text::text[]) ORDER BY seq LIMIT $1::bigint",
     /* $1 how many are counted one by one */
     [PG_OUTBOX_MEASURE] =
         "SELECT " NOW ", (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1::bigint) few),"

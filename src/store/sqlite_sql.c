@@ -126,7 +126,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_OUTBOX_READ] =
         "SELECT seq, event_id, subject, occurred_at, trace_id, tenant_id, user_id, session_id,"
         " identity, label, detail, number, age_ms, client_ip, user_agent, previous_ip,"
-        " previous_user_agent FROM outbox WHERE held_until <= ?1 ORDER BY seq LIMIT ?2",
+        " previous_user_agent FROM outbox WHERE held_until <= ?1 ORDER BY seq",
     [SQ_OUTBOX_MEASURE] = "SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1)),"
                           " (SELECT min(seq) FROM outbox), (SELECT max(seq) FROM outbox),"
                           " (SELECT occurred_at FROM outbox ORDER BY seq LIMIT 1)",

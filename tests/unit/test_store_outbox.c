@@ -531,6 +531,24 @@ TEST(events_are_read_in_order_measured_deleted_and_dropped)
     assert_true(the_only(EVENT_KEY_ROTATED)->seq > newest); /* never given again */
 }
 
+TEST(events_of_a_later_version_hold_nothing_up)
+{
+    bool sqlite = store_is_single_writer(store);
+    store_raw(sqlite ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)"
+                       " INSERT INTO outbox (event_id, subject, occurred_at, held_until, trace_id)"
+                       " SELECT randomblob(16), 'auth.to_come', i, 0, 't' FROM n"
+                     : "INSERT INTO outbox (subject, trace_id)"
+                       " SELECT 'auth.to_come', 't' FROM generate_series(1, 100)",
+              NULL);
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "behind", "next"));
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "behind", "active"));
+    assert_int_equal(read_all().rows, 102);
+    assert_int_equal(count, 2);
+    assert_string_equal(events[0].detail, "next");
+    delete_all();
+    assert_int_equal(read_all().rows, 100); /* left for it */
+}
+
 TEST(a_long_backlog_is_measured_without_counting_it)
 {
     bool sqlite = store_is_single_writer(store);
@@ -613,6 +631,7 @@ int run_outbox_tests(void)
         OUTBOX_TEST(without_events_nothing_is_written),
         OUTBOX_TEST(kinds_that_are_not_wanted_are_not_written),
         OUTBOX_TEST(events_are_read_in_order_measured_deleted_and_dropped),
+        OUTBOX_TEST(events_of_a_later_version_hold_nothing_up),
         OUTBOX_TEST(a_long_backlog_is_measured_without_counting_it),
         OUTBOX_TEST(one_connection_publishes_and_when_it_is_gone_another),
         OUTBOX_TEST(each_schema_of_a_database_has_its_own_that_publishes),

@@ -266,5 +266,12 @@ int import_users(struct operation *op)
                 import.line + 1);
         return operator_failed(op, e);
     }
+    if (ferror(stdin) != 0) { /* what there is behind looks like the end, and is none */
+        fprintf(stderr,
+                "watchword: user import: standard input cannot be read behind line %lu; repeat it "
+                "whole when this is mended\n",
+                import.line);
+        return 1;
+    }
     return import.count[REFUSED] == 0 ? 0 : 1;
 }

@@ -1,8 +1,11 @@
 /* main.c: which command was asked for. */
+#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "commands.h"
 
@@ -57,8 +60,30 @@ static const struct {
     {"--help", command_help},     {"-h", command_help},
 };
 
+/* Where one of them was closed by whoever started us, the next file or socket would take its place:
+ * the log would go to the database. Opened the wrong way round, each fails as if it were closed. */
+static bool hold_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
+/* Who reads what a command has printed learns from the exit code alone that it is not all there. */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    fprintf(stderr, "watchword: standard output cannot be written\n");
+    return code != 0 ? code : 1;
+}
+
 int main(int argc, char **argv)
 {
+    if (!hold_standard_streams())
+        return 1;
     umask(077); /* databases, keys, secrets: nobody else's */
     /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
      */
@@ -67,7 +92,7 @@ int main(int argc, char **argv)
         return command_serve(0, NULL);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)
         if (strcmp(argv[1], COMMANDS[i].name) == 0)
-            return COMMANDS[i].run(argc - 2, argv + 2);
+            return printed(COMMANDS[i].run(argc - 2, argv + 2));
     fprintf(stderr, "watchword: unknown command: %s (watchword help lists them)\n", argv[1]);
     return 2;
 }

@@ -65,12 +65,13 @@ static enum flow read_idempotency(struct call *call, bool user_given)
                        "X-Idempotency-Key must have 1 to 255 characters");
         return FLOW_DONE;
     }
-    uint8_t key_len = (uint8_t)len;
+    size_t user_len = user_given ? sizeof call->user_id.b : 0;
+    const uint8_t lengths[] = {(uint8_t)len, (uint8_t)user_len}; /* what ends where */
     const struct mac_part parts[] = {
-        {&key_len, 1},
+        {lengths, sizeof lengths},
         {key, len},
         {call->tenant_id.b, sizeof call->tenant_id.b},
-        {user_given ? (const void *)call->user_id.b : "", user_given ? sizeof call->user_id.b : 0},
+        {call->user_id.b, user_len},
         {r->email, strlen(r->email)},
     };
     enum err e = service_keys_mac(keys, service_keys_current_id(keys), KEY_IDEMPOTENCY, parts,

@@ -196,6 +196,7 @@ static enum err login_finish(struct store_conn *base, const struct store_new_ses
     pg_put_id(&calls[2], &s->tenant_id);
     pg_put_id(&calls[2], &s->user_id);
     pg_put_i64(&calls[2], s->max_sessions);
+    pg_put_id(&calls[2], &s->session_id);
     pg_put_telling(&calls[2], base, EVENT_SESSION_REVOKED);
     PGresult *results[3] = {NULL};
     TRY(pg_run((struct pg_conn *)base, calls, 3, results));

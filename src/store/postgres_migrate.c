@@ -12,13 +12,15 @@ static void cleanup_pg(PGconn **pg)
     PQfinish(*pg);
 }
 
+/* To a server that takes writes, as whatever serves: of several hosts a standby is passed over. */
 static enum err connect_once(const struct store *store, PGconn **out)
 {
     char seconds[16];
     struct text t = text_on(seconds, sizeof seconds);
     text_put_u64(&t, store->timeout_ms / 1000 < 5 ? 5 : store->timeout_ms / 1000);
-    const char *const keys[] = {"dbname", "connect_timeout", "application_name", NULL};
-    const char *const values[] = {store->url, seconds, "watchword migrate", NULL};
+    const char *const keys[] = {"dbname", "connect_timeout", "application_name",
+                                "target_session_attrs", NULL};
+    const char *const values[] = {store->url, seconds, "watchword migrate", "read-write", NULL};
     PGconn *pg = PQconnectdbParams(keys, values, 1);
     if (PQstatus(pg) != CONNECTION_OK) {
         enum err e =
@@ -58,6 +60,19 @@ static enum err query_version(PGconn *pg, unsigned *out)
     return OK;
 }
 
+/* In another encoding there is no place for what any client may call itself: its login would fail,
+ * and its replay go unnoticed. SQL_ASCII takes every byte. */
+static enum err check_encoding(PGconn *pg)
+{
+    static const char sql[] = "SELECT getdatabaseencoding() IN ('UTF8', 'SQL_ASCII')";
+    PGresult *res CLEANUP(cleanup_result) = PQexec(pg, sql);
+    if (PQresultStatus(res) != PGRES_TUPLES_OK)
+        return store_fail(ERR_UNAVAILABLE, "cannot read the encoding", PQerrorMessage(pg));
+    if (PQgetvalue(res, 0, 0)[0] == 't')
+        return OK;
+    return store_fail(ERR_UNAVAILABLE, "migration", "the database's encoding must be UTF8");
+}
+
 /* Each migration is one transaction with its own line in the table. */
 static enum err apply(PGconn *pg, const struct store_migration *m)
 {
@@ -85,6 +100,7 @@ enum err pg_migrate(struct store *store, store_migration_note *note, void *arg,
     PGconn *pg CLEANUP(cleanup_pg) = NULL;
     unsigned version = 0;
     TRY(connect_once(store, &pg));
+    TRY(check_encoding(pg));
     TRY(exec(pg, "SET client_min_messages = warning"));
     TRY(exec(pg, "SELECT pg_advisory_lock(" MIGRATION_LOCK ")"));
     TRY(exec(pg, "SET lock_timeout = '5s'"));

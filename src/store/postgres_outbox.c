@@ -6,6 +6,7 @@
 
 /* A number and a comma. */
 #define SEQ_TEXT_MAX 21
+#define SUBJECTS_MAX 1024
 
 static void clear(PGresult **results, unsigned n)
 {
@@ -70,7 +71,7 @@ static void get_events(const PGresult *res, struct store_event *out, size_t max,
 {
     size_t n = 0;
     for (int row = 0; row < PQntuples(res) && n < max; row++)
-        if (get_event(res, row, &out[n]) == OK) /* else of a later version: left for it */
+        if (get_event(res, row, &out[n]) == OK)
             n++;
     *count = n;
 }
@@ -82,6 +83,18 @@ static void get_backlog(const PGresult *res, struct store_backlog *out)
     if (out->rows == STORE_BACKLOG_EXACT + 1)
         out->rows = (uint64_t)(pg_get_i64(res, 0, 3) - pg_get_i64(res, 0, 2) + 1);
     out->oldest_at = pg_get_i64(res, 0, 4); /* null reads as 0 */
+}
+
+/* What a later version has written is left for it, and holds nothing up. */
+static void put_subjects(struct pg_call *call, char buf[SUBJECTS_MAX])
+{
+    struct text t = text_on(buf, SUBJECTS_MAX);
+    for (unsigned i = 0; i < EVENT_KINDS; i++) {
+        text_put_char(&t, i == 0 ? '{' : ',');
+        text_put(&t, store_event_subject((enum event_kind)i));
+    }
+    text_put_char(&t, '}');
+    pg_put_str(call, buf);
 }
 
 /* An advisory lock is counted each time it is taken: it is asked for only while we do not have it.
@@ -104,11 +117,13 @@ enum err pg_outbox_read(struct store_conn *base, struct store_event *out, size_t
     struct pg_conn *conn = (struct pg_conn *)base;
     struct pg_call calls[2];
     PGresult *results[2] = {NULL};
+    char subjects[SUBJECTS_MAX];
     TRY(lead(conn));
     pg_call(&calls[0], PG_OUTBOX_MEASURE);
     pg_put_i64(&calls[0], STORE_BACKLOG_EXACT + 1);
     pg_call(&calls[1], PG_OUTBOX_READ);
     pg_put_i64(&calls[1], (int64_t)max);
+    put_subjects(&calls[1], subjects);
     unsigned n = conn->leads ? 2 : 1;
     TRY(pg_run(conn, calls, n, results));
     get_backlog(results[0], backlog);

@@ -12,6 +12,13 @@
 #define LIVE "revoked_at IS NULL AND idle_expires_at > " NOW " AND absolute_expires_at > " NOW
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
+/* $12, or behind a fence that lies ahead, where a clock that was wrong has put it: else no login
+ * would be good until then. By the clock of this moment: a transaction that is older than a fence
+ * does not get past it. */
+#define OPENED                                                                                     \
+    "(SELECT CASE WHEN value > floor(date_part('epoch', clock_timestamp()) * 1000)::bigint"        \
+    " THEN greatest($12::bigint, value + 1) ELSE $12 END FROM settings WHERE name = "              \
+    "'sessions_not_before')"
 /* The session's account may still use it. */
 #define ACTIVE                                                                                     \
     "EXISTS (SELECT FROM credentials c WHERE c.tenant_id = sessions.tenant_id"                     \
@@ -27,8 +34,9 @@
     "sessions.tenant_id, sessions.user_id, generation, opened_at, rotated_at, idle_expires_at,"    \
     " absolute_expires_at, client_ip, user_agent"
 
-/* Any number, as long as nobody else uses it: "wwrelay" in ASCII. */
-#define RELAY_LOCK "33626855440146809"
+/* Any number, as long as nobody else uses it: "wwrelay" in ASCII. Such locks are of the whole
+ * database, and another service may have its outbox in another schema of it. */
+#define RELAY_LOCK "33626855440146809 # 'outbox'::regclass::oid::bigint"
 
 /* ---- telling ---- */
 
@@ -114,7 +122,7 @@
     "   WHERE tenant_id = $2::uuid AND user_id = $3::uuid AND status = 'active'),"                 \
     " s AS (INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest, opened_at,"    \
     "   rotated_at, idle_expires_at, absolute_expires_at, client_ip, user_agent)"                  \
-    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, $12::bigint, $12,"                      \
+    "   SELECT $1::uuid, tenant_id, user_id, 0, $4::bytea, " OPENED ", $12::bigint,"               \
     "     $12 + least($8::bigint, $9::bigint), $12 + $9, $6::text, $7::text"                       \
     "   FROM a RETURNING id, tenant_id, user_id),"                                                 \
     " cleared AS (DELETE FROM login_throttle USING a WHERE login_throttle.tenant_id = $2"          \
@@ -127,13 +135,14 @@
  * transaction do: else two might wait for each other. */
 #define LOCK_IN_ORDER " ORDER BY id FOR UPDATE"
 
-/* $1 tenant $2 user $3 how many may stay */
+/* $1 tenant $2 user $3 how many may stay $4 the new one, which does: by a clock that has gone back
+ * it may be the oldest, and its tokens are about to be given out */
 #define LOGIN_EVICT                                                                                \
     "UPDATE sessions SET " END "'session_limit' WHERE revoked_at IS NULL"                          \
     " AND id IN (SELECT id FROM sessions"                                                          \
     " WHERE id IN (SELECT id FROM sessions"                                                        \
     "   WHERE tenant_id = $1::uuid AND user_id = $2::uuid AND " LIVE                               \
-    "   ORDER BY opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"
+    "   ORDER BY id = $4::uuid DESC, opened_at DESC, id DESC OFFSET $3::bigint)" LOCK_IN_ORDER ")"
 
 /* $1 session $2 generation $3 digest $4 next digest $5 sealed $6 ip $7 agent $8 idle */
 #define ROTATE                                                                                     \
@@ -149,11 +158,11 @@
 #define ROTATE_FENCED                                                                              \
     "UPDATE sessions SET " END "'operator' WHERE id = $1::uuid AND " LIVE " AND NOT " CURRENT
 
-/* $1 session $2 generation $3 leeway */
+/* $1 session $2 generation $3 leeway, to both sides: a clock that went back makes it no longer */
 #define ROTATE_REPLAY                                                                              \
     "UPDATE sessions SET " END "'replay_detected' WHERE id = $1::uuid AND " LIVE " AND " ACTIVE    \
     " AND generation > $2::bigint AND NOT (generation = $2 + 1"                                    \
-    " AND sealed_successor IS NOT NULL AND rotated_at + $3::bigint > " NOW ")"
+    " AND sealed_successor IS NOT NULL AND abs(" NOW " - rotated_at) < $3::bigint)"
 
 /* What ends sessions ends not only those that are live by its clock: a rotation on its way may have
  * looked at an earlier one, and would bring back what has just expired. Only the end of a live one
@@ -280,12 +289,12 @@ const char *const PG_SQL[PG_STATEMENTS] = {
         " INSERT INTO outbox (subject, trace_id, label, detail)"
         " SELECT $1::text, $2::text, $3, $4 FROM first",
     [PG_OUTBOX_LEAD] = "SELECT pg_try_advisory_lock(" RELAY_LOCK ")",
-    /* $1 how many */
+    /* $1 how many $2 "{subject,subject}", those known */
     [PG_OUTBOX_READ] =
         "SELECT seq, event_id, subject, occurred_at, trace_id, tenant_id, user_id, session_id,"
         " identity, label, detail, number, age_ms, client_ip, user_agent, previous_ip,"
         " previous_user_agent FROM outbox WHERE held_until <= " NOW
-        " ORDER BY seq LIMIT $1::bigint",
+        " AND subject = ANY ($2::text::text[]) ORDER BY seq LIMIT $1::bigint",
     /* $1 how many are counted one by one */
     [PG_OUTBOX_MEASURE] =
         "SELECT " NOW ", (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1::bigint) few),"
@@ -346,7 +355,7 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
     [PG_LOGIN_FINISH] = LOGIN_FINISH(TELL("told", "'auth.user_logged_in'", OF_SESSION, SESSION_ID,
                                           "s WHERE true", "$13", "$14") ", taken" TAKE_BACK("$15")),
     [PG_LOGIN_EVICT] = TELLING(LOGIN_EVICT, SESSION_ID,
-                               TELL_REVOKED("'session_limit'", "r WHERE true", "$4", "$5")),
+                               TELL_REVOKED("'session_limit'", "r WHERE true", "$5", "$6")),
     [PG_ROTATE] = TELLING(ROTATE, SESSION_COLUMNS ", " NOW ", id",
                           TELL("told", "'auth.token_refreshed'", OF_SESSION ", number",
                                SESSION_ID ", generation", "r WHERE true", "$9", "$10")),
@@ -376,9 +385,10 @@ const char *const PG_SQL_TELLING[PG_STATEMENTS] = {
     [PG_USER_DELETE] = TELLING(USER_DELETE, "tenant_id, user_id",
                                TELL("told", "'auth.user_deleted'", "tenant_id, user_id",
                                     "tenant_id, user_id", "r WHERE true", "$3", "$4")),
-    /* $5 user */
+    /* $5 user. If whoever reserved the attempt that locked has died, its event is held still. */
     [PG_LOCK_DELETE] =
-        TELLING(LOCK_DELETE, WAS_LOCKED " AS locked",
+        TELLING(LOCK_DELETE, WAS_LOCKED " AS locked, last_attempt",
                 TELL("told", "'auth.account_unlocked'", "tenant_id, identity, user_id",
-                     "$1::uuid, $2::bytea, $5::uuid", "r WHERE locked", "$3", "$4")),
+                     "$1::uuid, $2::bytea, $5::uuid", "r WHERE locked", "$3",
+                     "$4") ", taken" TAKE_BACK("(SELECT last_attempt FROM r)")),
 };

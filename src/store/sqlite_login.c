@@ -258,7 +258,8 @@ static enum err check_active(struct sqlite_conn *conn, const struct store_new_se
     return active ? OK : ERR_FORBIDDEN;
 }
 
-static enum err put_session(struct sqlite_conn *conn, const struct store_new_session *s)
+static enum err put_session(struct sqlite_conn *conn, const struct store_new_session *s,
+                            int64_t now)
 {
     int64_t end = s->opened_at + s->absolute_ms;
     int64_t idle_end = s->opened_at + s->idle_ms;
@@ -272,6 +273,7 @@ static enum err put_session(struct sqlite_conn *conn, const struct store_new_ses
     sqlite3_bind_int64(st, 7, end);
     sqlite_bind_str(st, 8, s->client_ip);
     sqlite_bind_str(st, 9, s->user_agent);
+    sqlite3_bind_int64(st, 10, now);
     return sqlite_run(conn, st, NULL);
 }
 
@@ -282,6 +284,7 @@ static enum err evict(struct sqlite_conn *conn, const struct store_new_session *
     sqlite_bind_id(st, 2, &s->tenant_id);
     sqlite_bind_id(st, 3, &s->user_id);
     sqlite3_bind_int64(st, 4, s->max_sessions);
+    sqlite_bind_id(st, 5, &s->session_id);
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
     while (row) {
@@ -334,7 +337,7 @@ static enum err login_finish(struct sqlite_conn *conn, const struct store_new_se
 {
     int64_t now = clock_unix_ms();
     TRY(check_active(conn, s));
-    TRY(put_session(conn, s));
+    TRY(put_session(conn, s, now));
     FAILPOINT("login.opened");
     TRY(tell_login(conn, s, now));
     TRY(evict(conn, s, now));

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "store/sqlite.h"
 
+#define CLEAR_LOG_MS 100
+
 /* Whether the statement gives a row. */
 static enum err exists(struct sqlite_conn *conn, sqlite3_stmt *st, bool *found)
 {
@@ -101,12 +103,23 @@ enum err sqlite_find_lock(struct store_conn *base, const struct uuid *tenant_id,
 
 /* ---- users ---- */
 
+/* If whoever reserved the attempt that locked has died, its event is held still. */
+static enum err forget_failures(struct sqlite_conn *conn, const struct uuid *tenant_id,
+                                const uint8_t *identity_digest)
+{
+    if (store_tells(&conn->base, EVENT_ACCOUNT_LOCKED))
+        TRY(sqlite_run(
+            conn, use_identity(conn, SQ_OUTBOX_TAKE_BACK_LOCK, tenant_id, identity_digest), NULL));
+    return sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest),
+                      NULL);
+}
+
 static enum err unlock(struct sqlite_conn *conn, const struct uuid *tenant_id,
                        const struct uuid *user_id, const uint8_t *identity_digest,
                        struct store_lock *before)
 {
     TRY(find_lock(conn, tenant_id, identity_digest, before));
-    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    TRY(forget_failures(conn, tenant_id, identity_digest));
     const struct sqlite_told told = {.kind = EVENT_ACCOUNT_UNLOCKED,
                                      .occurred_at = before->now,
                                      .tenant_id = tenant_id,
@@ -172,7 +185,7 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
         return ERR_NOT_FOUND;
     TRY(sqlite_end_all(conn, tenant_id, user_id, "account_deleted", ended)); /* counts them */
     TRY(sqlite_run(conn, use_user(conn, SQ_SESSION_DELETE_ALL, tenant_id, user_id), NULL));
-    TRY(sqlite_run(conn, use_identity(conn, SQ_THROTTLE_CLEAR, tenant_id, identity_digest), NULL));
+    TRY(forget_failures(conn, tenant_id, identity_digest));
     TRY(sqlite_run(conn, use_user(conn, SQ_OUTBOX_SCRUB, tenant_id, user_id), NULL));
     const struct sqlite_told told = {.kind = EVENT_USER_DELETED,
                                      .occurred_at = clock_unix_ms(),
@@ -180,6 +193,15 @@ static enum err delete_user(struct sqlite_conn *conn, const struct uuid *tenant_
                                      .user_id = user_id};
     TRY(sqlite_tell(conn, &told));
     return sqlite_run(conn, use_user(conn, SQ_IDEMPOTENCY_DELETE, tenant_id, user_id), NULL);
+}
+
+/* The write-ahead log still has the rows in its old pages. While this waits, for readers too,
+ * nobody can write: who reads for longer, a backup for example, makes it wait for the next time the
+ * log begins anew. */
+static void clear_log(struct sqlite_conn *conn)
+{
+    sqlite3_busy_timeout(conn->db, CLEAR_LOG_MS);
+    (void)sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
 enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_id,
@@ -191,10 +213,8 @@ enum err sqlite_delete_user(struct store_conn *base, const struct uuid *tenant_i
     TRY(sqlite_begin(conn));
     TRY(sqlite_end(conn, delete_user(conn, tenant_id, user_id, identity_digest, &n)));
     *ended = n;
-    /* The write-ahead log still has the rows in its old pages. Whoever reads just now makes this
-     * wait for the next time the log begins anew. */
     if (!conn->in_batch)
-        (void)sqlite3_wal_checkpoint_v2(conn->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        clear_log(conn);
     return OK;
 }
 

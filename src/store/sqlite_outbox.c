@@ -143,14 +143,15 @@ static enum err read_events(struct sqlite_conn *conn, int64_t now, struct store_
 {
     sqlite3_stmt *st = sqlite_use(conn, SQ_OUTBOX_READ);
     sqlite3_bind_int64(st, 1, now);
-    sqlite3_bind_int64(st, 2, (int64_t)max);
     bool row = false;
     TRY(sqlite_step(conn, st, &row));
-    for (*count = 0; row;) {
+    for (*count = 0; row && *count < max;) {
         if (column_event(st, &out[*count]) == OK) /* else of a later version: left for it */
             (*count)++;
         TRY(sqlite_step(conn, st, &row));
     }
+    sqlite3_reset(st); /* there may be more */
+    sqlite3_clear_bindings(st);
     return OK;
 }
 

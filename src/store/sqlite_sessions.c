@@ -71,7 +71,10 @@ static enum store_rotated judge(const struct store_rotation *r,
     if (s->generation < r->generation) /* of a future that a restored backup has undone */
         return STORE_UNKNOWN;
     bool predecessor = s->generation - r->generation == 1;
-    if (predecessor && res->sealed_len > 0 && res->now < s->rotated_at + r->leeway_ms)
+    /* To both sides: a clock that went back makes the leeway no longer. */
+    bool in_time =
+        res->now < s->rotated_at + r->leeway_ms && s->rotated_at < res->now + r->leeway_ms;
+    if (predecessor && res->sealed_len > 0 && in_time)
         return STORE_RETRIED;
     return WITHOUT("replay rule") ? STORE_UNKNOWN : STORE_REPLAYED;
 }

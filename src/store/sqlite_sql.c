@@ -12,6 +12,12 @@
 /* Opened since all sessions were last ended at once. */
 #define CURRENT "opened_at > (SELECT value FROM settings WHERE name = 'sessions_not_before')"
 
+/* ?5, or behind a fence that lies ahead, where a clock that was wrong has put it: else no login
+ * would be good until then. */
+#define OPENED                                                                                     \
+    "(SELECT CASE WHEN value > ?10 THEN max(?5, value + 1) ELSE ?5 END FROM settings"              \
+    " WHERE name = 'sessions_not_before')"
+
 const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_BEGIN] = "BEGIN IMMEDIATE",
     [SQ_COMMIT] = "COMMIT",
@@ -50,11 +56,14 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "DELETE FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2",
     [SQ_SESSION_PUT] = "INSERT INTO sessions (id, tenant_id, user_id, generation, token_digest,"
                        " opened_at, rotated_at, idle_expires_at, absolute_expires_at, client_ip,"
-                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
+                       " user_agent) VALUES (?1, ?2, ?3, 0, ?4, " OPENED ", ?5, ?6, ?7, ?8, ?9)",
     [SQ_SESSION_EVICT] = "UPDATE sessions SET revoked_at = ?1, revoked_reason = 'session_limit',"
                          " sealed_successor = NULL WHERE id IN (SELECT id FROM sessions"
                          " WHERE tenant_id = ?2 AND user_id = ?3 AND " LIVE
-                         " ORDER BY opened_at DESC, id DESC LIMIT -1 OFFSET ?4) RETURNING id",
+                         /* The new one stays: by a clock that has gone back it may be the oldest,
+                          * and its tokens are about to be given out. */
+                         " ORDER BY id = ?5 DESC, opened_at DESC, id DESC LIMIT -1 OFFSET ?4)"
+                         " RETURNING id",
     [SQ_SESSION_FIND] = "SELECT tenant_id, user_id, generation, opened_at, rotated_at,"
                         " idle_expires_at, absolute_expires_at, client_ip, user_agent,"
                         " token_digest, sealed_successor, revoked_at IS NOT NULL OR NOT EXISTS"
@@ -100,6 +109,9 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
         "?9, ?10, ?11,"
         " ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     [SQ_OUTBOX_TAKE_BACK] = "DELETE FROM outbox WHERE attempt_id = ?1 AND held_until > 0",
+    [SQ_OUTBOX_TAKE_BACK_LOCK] =
+        "DELETE FROM outbox WHERE held_until > 0 AND attempt_id = (SELECT last_attempt"
+        " FROM login_throttle WHERE tenant_id = ?1 AND identity_digest = ?2)",
     [SQ_OUTBOX_CLAIM_KEY] =
         "INSERT INTO settings (name, value) SELECT 'key ' || ?1 || ' ' || ?2, ?3"
         " WHERE NOT EXISTS (SELECT 1 FROM settings WHERE name = 'key ' || ?1 || ' revoked')"
@@ -114,7 +126,7 @@ const char *const SQ_SQL[SQ_STATEMENTS] = {
     [SQ_OUTBOX_READ] =
         "SELECT seq, event_id, subject, occurred_at, trace_id, tenant_id, user_id, session_id,"
         " identity, label, detail, number, age_ms, client_ip, user_agent, previous_ip,"
-        " previous_user_agent FROM outbox WHERE held_until <= ?1 ORDER BY seq LIMIT ?2",
+        " previous_user_agent FROM outbox WHERE held_until <= ?1 ORDER BY seq",
     [SQ_OUTBOX_MEASURE] = "SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1)),"
                           " (SELECT min(seq) FROM outbox), (SELECT max(seq) FROM outbox),"
                           " (SELECT occurred_at FROM outbox ORDER BY seq LIMIT 1)",

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from harness import ports
 from harness.fixtures import ServerFactory, StorageFactory
+from harness.postgres import Cluster
 from harness.server import Server, Settings, StartFailed, environment, run_command
 from harness.settings import default_settings, service_binary, slowness
 from harness.storage import Storage
@@ -46,6 +50,37 @@ def test_version_and_help_need_no_settings() -> None:
     """They work where nothing else would."""
     for command in ("version", "help"):
         assert run_command([command], {"PORT": "x", "WATCHWORD_X": "1"}).code == 0
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["help"], ["migrate", "--json"]])
+def test_output_that_cannot_be_written_is_exit_1(
+    new_sqlite_storage: StorageFactory, arguments: list[str]
+) -> None:
+    """A full disk behind the redirection: half an answer is not taken for all of it."""
+    settings = environment(_settings(new_sqlite_storage()))
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([service_binary(), *arguments], env=settings, stdout=full,
+                              stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 1
+    assert b"standard output" in done.stderr
+
+
+def test_a_closed_stream_is_not_taken_by_something_else(new_storage: StorageFactory) -> None:
+    """The log of who serves without stderr does not go to a socket that has its number."""
+    settings = _settings(new_storage())
+    process = subprocess.Popen([service_binary(), "serve"], env=environment(settings), cwd="/",
+                               preexec_fn=lambda: os.closerange(0, 3))
+    try:
+        deadline = time.monotonic() + 10 * slowness()
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", int(settings["PORT"] or 0))) != 0:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+        assert streams == ["/dev/null"] * 3
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
 
 
 @pytest.mark.parametrize("arguments", [
@@ -161,6 +196,42 @@ def test_a_schema_of_ones_own(new_storage: StorageFactory, make_server: ServerFa
     with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT schemaname, count(*) > 5 FROM pg_stat_user_tables GROUP BY 1")
         assert cursor.fetchall() == [("auth", True)]
+
+
+def test_migrate_passes_over_a_server_that_takes_no_writes(
+    new_storage: StorageFactory, own_cluster: Cluster
+) -> None:
+    """Of several hosts the first may be a standby, since a failover."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has no hosts")
+    server, name = storage.url.rsplit("/", 1)
+    with closing(psycopg2.connect(own_cluster.url("postgres"))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute(f"CREATE DATABASE {name}")
+    own_cluster.refuse_all_writes()
+    address = server.rsplit("@", 1)[1]
+    url = storage.url.replace(address, f"127.0.0.1:{own_cluster.port},{address}")
+    settings = _settings(storage, DATABASE_URL=url)
+    done = run_command(["migrate"], settings)
+    assert done.code == 0, done.text
+    assert run_command(["migrate", "--status"], settings).code == 0
+
+
+def test_migrate_refuses_an_encoding_without_room_for_every_client(own_cluster: Cluster) -> None:
+    """Whose user agent cannot be stored could not log in. Nothing is made there."""
+    with closing(psycopg2.connect(own_cluster.url("postgres"))) as connection:
+        connection.autocommit = True
+        for name, encoding in (("latin", "LATIN1"), ("bytes", "SQL_ASCII")):
+            connection.cursor().execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C'"
+                                        " LC_CTYPE 'C' TEMPLATE template0")
+    settings = {**default_settings(), "DATABASE_URL": own_cluster.url("latin")}
+    done = run_command(["migrate"], settings)
+    assert done.code == 1 and "encoding must be UTF8" in done.err, done.text
+    with closing(psycopg2.connect(own_cluster.url("latin"))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_user_tables")
+        assert cursor.fetchall() == [(0,)]
+    assert run_command(["migrate"], {**settings, "DATABASE_URL": own_cluster.url("bytes")}).code == 0
 
 
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:

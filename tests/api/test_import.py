@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import uuid
 from typing import Any
 
@@ -11,7 +13,8 @@ from harness import argon2
 from harness.checks import assert_invalid_credentials
 from harness.client import Account
 from harness.fixtures import ServerFactory
-from harness.server import Finished, Server, run_command
+from harness.server import Finished, Server, environment, run_command
+from harness.settings import service_binary
 
 OLD = {"memory": 12288, "passes": 3}  # another service's parameters
 
@@ -133,6 +136,18 @@ def test_what_cannot_be_used_is_named_and_left_out(server: Server, what: str) ->
     refusals = [line for line in done.err.splitlines() if "line 2: " in line]
     assert len(refusals) == 1 and "argon2" not in done.err and "horse" not in done.err
     assert server.db.count("credentials") == rows + 2
+
+
+def test_input_that_cannot_be_read_is_no_end(server: Server) -> None:
+    """A folder opens, and reading it fails: nobody is told that all are imported."""
+    folder = os.open("/", os.O_RDONLY)
+    try:
+        done = subprocess.run([service_binary(), "user", "import"], stdin=folder, timeout=30,
+                              env=environment(dict(server.settings)), capture_output=True)
+    finally:
+        os.close(folder)
+    assert done.returncode == 1
+    assert b"standard input" in done.stderr
 
 
 def test_wrong_usage(server: Server) -> None:

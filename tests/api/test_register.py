@@ -171,6 +171,16 @@ def test_idempotency_key_belongs_to_its_request(client: Client, changed: str) ->
     assert second.json()["user_id"] != first
 
 
+def test_idempotency_key_tells_user_id_and_email_apart(client: Client) -> None:
+    """An id and an address are not the address that begins with the id's bytes."""
+    key, tenant, beginning = _key(), fresh_tenant(), "sixteen.letters."
+    user, email = str(uuid.UUID(bytes=beginning.encode())), fresh_email()
+    assert client.register(Account(tenant, email), headers=key, user_id=user).status_code == 200
+    other = client.register(Account(tenant, beginning + email), headers=key)
+    assert other.status_code == 200
+    assert other.json()["user_id"] != user
+
+
 def test_idempotency_key_lasts_a_day(client: Client, server: Server) -> None:
     """Just under 24 hours it answers as before, after them the account exists."""
     account, key = Account(), _key()

@@ -20,7 +20,7 @@ import pytest
 from harness.checks import assert_invalid_refresh, assert_problem
 from harness.client import JWKS, Account, Client
 from harness.fixtures import ServerFactory, data_root  # noqa: F401
-from harness.server import Server
+from harness.server import Server, run_command
 from harness.settings import prompt_slack, slowness
 from harness.storage import Storage, sqlite_storage
 
@@ -123,6 +123,24 @@ def test_locked_by_another_process(start: Callable[..., Server]) -> None:
     other.execute("ROLLBACK")
     other.close()
     _assert_back(server, kept)
+
+
+def test_a_deletion_while_somebody_reads(start: Callable[..., Server]) -> None:
+    """A backup, for example: a deletion that clears the log behind it keeps nobody from writing."""
+    server = start()
+    with server.client() as client, closing(
+        sqlite3.connect(server.storage.data_dir / "watchword.db", isolation_level=None)
+    ) as reader, ThreadPoolExecutor(1) as pool:
+        gone, stays = client.new_account(), client.new_account()
+        token = client.sign_in(stays).refresh
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM credentials").fetchall()
+        arguments = ["user", "delete", "--yes", "--tenant", gone.tenant, "--email", gone.email]
+        deletion = pool.submit(run_command, arguments, dict(server.settings), timeout=30)
+        while not deletion.done():
+            token = client.rotate(token).refresh
+        assert deletion.result().code == 0, deletion.result().text
+        assert reader.execute("SELECT count(*) FROM credentials").fetchall() == [(2,)]
 
 
 def test_full_disk(start: Callable[..., Server], small_disk: Path) -> None:

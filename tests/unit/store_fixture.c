@@ -105,6 +105,19 @@ enum err store_fixture_open_another(unsigned kinds, unsigned timeout_ms, struct 
     return store_open(&config, out);
 }
 
+void store_fixture_open_schema(const char *schema, unsigned kinds, struct store **out)
+{
+    char sql[128], their_url[1200];
+    struct store_version version;
+    const struct store_config config = {
+        .url = their_url, .timeout_ms = STORE_FIXTURE_TIMEOUT_MS, .events = kinds};
+    snprintf(sql, sizeof sql, "CREATE SCHEMA %s", schema);
+    assert_true(pg_exec(url, sql));
+    snprintf(their_url, sizeof their_url, "%s&options=-c%%20search_path%%3D%s", url, schema);
+    assert_ok(store_open(&config, out));
+    assert_ok(store_migrate(*out, ignore_migration, NULL, &version));
+}
+
 void store_fixture_close(void)
 {
     bool sqlite = strcmp(store_kind(store), "sqlite") == 0;

@@ -24,6 +24,8 @@ void store_fixture_close(void);
  */
 #define STORE_FIXTURE_TIMEOUT_MS 10000
 enum err store_fixture_open_another(unsigned kinds, unsigned timeout_ms, struct store **out);
+/* On PostgreSQL: another such database, in a schema of that name beside the first. */
+void store_fixture_open_schema(const char *schema, unsigned kinds, struct store **out);
 
 /* Changes rows behind the service's back; %s in sql becomes the id. */
 void store_raw(const char *sql, const struct uuid *id);

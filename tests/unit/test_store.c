@@ -473,6 +473,21 @@ TEST(the_oldest_sessions_go_beyond_the_maximum)
     }
 }
 
+TEST(a_session_just_opened_is_not_the_oldest_whatever_the_clock_says)
+{
+    struct someone who = someone_registered();
+    struct store_new_session before = session_of(&who), now = session_of(&who);
+    now.opened_at -= 20000; /* the clock has gone back, or this login took longer than the other */
+    before.max_sessions = now.max_sessions = 1;
+    assert_ok(store_login_finish(conn, &before));
+    assert_ok(store_login_finish(conn, &now));
+    assert_int_equal(live_sessions(&who), 1);
+    struct store_rotation r = rotation_of(&now);
+    assert_int_equal(rotated(&r), STORE_ROTATED);
+    r = rotation_of(&before);
+    assert_int_equal(rotated(&r), STORE_REVOKED);
+}
+
 int run_login_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +518,7 @@ int run_login_tests(void)
         cmocka_unit_test(who_is_unknown_or_disabled_gets_no_session),
         cmocka_unit_test(a_hash_is_replaced_only_if_it_is_still_the_old_one),
         cmocka_unit_test(the_oldest_sessions_go_beyond_the_maximum),
+        cmocka_unit_test(a_session_just_opened_is_not_the_oldest_whatever_the_clock_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

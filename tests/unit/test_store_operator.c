@@ -313,6 +313,31 @@ TEST(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence)
     store_raw("UPDATE settings SET value = 0 WHERE name = 'sessions_not_before'", NULL);
 }
 
+TEST(a_login_opens_a_session_that_is_good_also_while_the_fence_lies_ahead)
+{
+    struct someone who = someone_registered();
+    struct store_new_session s = session_of(&who);
+    struct store_session listed;
+    int64_t fence = 0;
+    size_t count = 0;
+    s.opened_at += 3600000; /* the clock was ahead; now it is right */
+    assert_ok(store_login_finish(conn, &s));
+    assert_ok(store_fence_sessions(conn, &fence));
+    struct store_new_session next = opened_session(&who);
+    assert_int_equal(found(&who).live_sessions, 1);
+    assert_ok(store_list_sessions(conn, &who.tenant_id, &who.user_id, &listed, 1, &count));
+    assert_int_equal(count, 1);
+    assert_true(uuid_equal(&listed.id, &next.session_id));
+    assert_int_equal(listed.idle_expires_at, next.opened_at + next.idle_ms);
+    assert_int_equal(listed.absolute_expires_at, next.opened_at + next.absolute_ms);
+    struct store_rotation r = rotation_of(&next);
+    assert_int_equal(rotated(&r), STORE_ROTATED);
+    assert_ok(store_fence_sessions(conn, &fence)); /* ends that one too */
+    assert_int_equal(live_sessions(&who), 0);
+    store_raw("DELETE FROM sessions WHERE tenant_id = %s", &who.tenant_id);
+    store_raw("UPDATE settings SET value = 0 WHERE name = 'sessions_not_before'", NULL);
+}
+
 TEST(a_fence_never_moves_back)
 {
     struct someone who = someone_registered();
@@ -341,6 +366,7 @@ int run_operator_tests(void)
         cmocka_unit_test(any_session_can_be_revoked_once),
         cmocka_unit_test(no_session_opened_before_a_fence_is_good_for_anything),
         cmocka_unit_test(a_session_opened_while_the_clock_was_ahead_is_behind_the_fence),
+        cmocka_unit_test(a_login_opens_a_session_that_is_good_also_while_the_fence_lies_ahead),
         cmocka_unit_test(a_fence_never_moves_back),
         cmocka_unit_test(no_login_that_is_under_way_outlives_a_disabling_or_a_deletion),
     };

@@ -400,6 +400,22 @@ TEST(an_unlocking_is_told_if_there_was_a_lock)
     assert_memory_equal(event->identity, who.digest, sizeof who.digest);
 }
 
+TEST(a_lock_whose_judge_never_came_is_not_told_after_its_end_was)
+{
+    struct someone who = someone_registered();
+    bool locked = false;
+    uint64_t ended = 0;
+    clear_events();
+    (void)locking_attempt(&who, 0);
+    assert_ok(store_unlock(conn, &who.tenant_id, &who.user_id, who.digest, &locked));
+    assert_true(locked);
+    (void)the_only(EVENT_ACCOUNT_UNLOCKED);
+    clear_events();
+    (void)locking_attempt(&who, 0);
+    assert_ok(store_delete_user(conn, &who.tenant_id, &who.user_id, who.digest, &ended));
+    (void)the_only(EVENT_USER_DELETED);
+}
+
 TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits)
 {
     struct someone who = someone_registered();
@@ -515,6 +531,24 @@ TEST(events_are_read_in_order_measured_deleted_and_dropped)
     assert_true(the_only(EVENT_KEY_ROTATED)->seq > newest); /* never given again */
 }
 
+TEST(events_of_a_later_version_hold_nothing_up)
+{
+    bool sqlite = store_is_single_writer(store);
+    store_raw(sqlite ? "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)"
+                       " INSERT INTO outbox (event_id, subject, occurred_at, held_until, trace_id)"
+                       " SELECT randomblob(16), 'auth.to_come', i, 0, 't' FROM n"
+                     : "INSERT INTO outbox (subject, trace_id)"
+                       " SELECT 'auth.to_come', 't' FROM generate_series(1, 100)",
+              NULL);
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "behind", "next"));
+    assert_ok(store_tell_key(conn, EVENT_KEY_ROTATED, "behind", "active"));
+    assert_int_equal(read_all().rows, 102);
+    assert_int_equal(count, 2);
+    assert_string_equal(events[0].detail, "next");
+    delete_all();
+    assert_int_equal(read_all().rows, 100); /* left for it */
+}
+
 TEST(a_long_backlog_is_measured_without_counting_it)
 {
     bool sqlite = store_is_single_writer(store);
@@ -551,6 +585,25 @@ TEST(one_connection_publishes_and_when_it_is_gone_another)
     (void)the_only(EVENT_KEY_ROTATED);
 }
 
+TEST(each_schema_of_a_database_has_its_own_that_publishes)
+{
+    struct store *beside = NULL;
+    struct store_conn *theirs = NULL;
+    struct store_backlog backlog = {0};
+    if (store_is_single_writer(store))
+        return;
+    assert_true(read_all().ours);
+    store_fixture_open_schema("beside", EVENTS_ALL, &beside);
+    assert_ok(store_conn_open_background(beside, &theirs));
+    assert_ok(store_tell_key(theirs, EVENT_KEY_ROTATED, "kid", "active"));
+    assert_ok(store_outbox_read(theirs, events, MAX, &count, &backlog));
+    assert_true(backlog.ours);
+    assert_int_equal(count, 1);
+    assert_int_equal(read_all().rows, 0);
+    store_conn_close(theirs);
+    store_close(beside);
+}
+
 #define OUTBOX_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int run_outbox_tests(void)
@@ -572,13 +625,16 @@ int run_outbox_tests(void)
         OUTBOX_TEST(a_lock_is_confirmed_without_events_too),
         OUTBOX_TEST(what_operators_do_is_told_once),
         OUTBOX_TEST(an_unlocking_is_told_if_there_was_a_lock),
+        OUTBOX_TEST(a_lock_whose_judge_never_came_is_not_told_after_its_end_was),
         OUTBOX_TEST(a_deleted_user_leaves_no_address_and_no_client_in_what_waits),
         OUTBOX_TEST(keys_are_told_without_a_tenant),
         OUTBOX_TEST(without_events_nothing_is_written),
         OUTBOX_TEST(kinds_that_are_not_wanted_are_not_written),
         OUTBOX_TEST(events_are_read_in_order_measured_deleted_and_dropped),
+        OUTBOX_TEST(events_of_a_later_version_hold_nothing_up),
         OUTBOX_TEST(a_long_backlog_is_measured_without_counting_it),
         OUTBOX_TEST(one_connection_publishes_and_when_it_is_gone_another),
+        OUTBOX_TEST(each_schema_of_a_database_has_its_own_that_publishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

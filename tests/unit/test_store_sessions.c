@@ -175,6 +175,21 @@ TEST(the_leeway_ends_in_time)
     assert_int_equal(rotated(&r), STORE_REPLAYED);
 }
 
+TEST(a_clock_that_goes_back_does_not_prolong_the_leeway)
+{
+    static const char back[] = "UPDATE sessions SET rotated_at = rotated_at + 20000 WHERE id = %s";
+    static const int64_t leeways[] = {0, 10000};
+    for (unsigned i = 0; i < ARRAY_LEN(leeways); i++) {
+        struct someone who = someone_registered();
+        struct store_new_session s = opened_session(&who);
+        struct store_rotation r = rotation_of(&s);
+        r.leeway_ms = leeways[i];
+        assert_int_equal(rotated(&r), STORE_ROTATED);
+        store_raw(back, &s.session_id);
+        assert_int_equal(rotated(&r), STORE_REPLAYED);
+    }
+}
+
 TEST(a_token_of_two_generations_ago_is_a_replay_even_within_the_leeway)
 {
     struct someone who = someone_registered();
@@ -445,6 +460,7 @@ int run_session_tests(void)
         cmocka_unit_test(a_rotation_that_fails_does_not_take_those_beside_it_along),
         cmocka_unit_test(a_session_that_somebody_holds_does_not_hold_up_those_beside_it),
         cmocka_unit_test(the_leeway_ends_in_time),
+        cmocka_unit_test(a_clock_that_goes_back_does_not_prolong_the_leeway),
         cmocka_unit_test(a_token_of_two_generations_ago_is_a_replay_even_within_the_leeway),
         cmocka_unit_test(what_is_not_of_the_chain_is_unknown_and_hurts_nobody),
         cmocka_unit_test(an_idle_session_expires_and_use_prolongs_it),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "auth/key_lifecycle.h"
+#include "auth/rsa_key.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "config_values.h"
@@ -187,6 +188,16 @@ static void private_key(struct config *c)
         secret_wipe(v, strlen(v));
 }
 
+/* Whether or not there is a key yet that it could name. */
+static void kid_problem(struct config *c, const char *name, const char *kid)
+{
+    if (kid[0] != '\0' && !rsa_key_kid_ok(kid))
+        config_problem(c, name,
+                       "must be 1 to %d printable ASCII characters without blanks, quotes and "
+                       "backslashes",
+                       KID_MAX);
+}
+
 static void read_keys(struct config *c)
 {
     char fallback[CONFIG_PATH_MAX + 8];
@@ -196,6 +207,8 @@ static void read_keys(struct config *c)
     secret_unescape_lines(&c->jwt_previous_key);
     c->jwt_kid = config_string("JWT_KID", "");
     c->jwt_previous_kid = config_string("JWT_PREV_KID", "");
+    kid_problem(c, "JWT_KID", c->jwt_kid);
+    kid_problem(c, "JWT_PREV_KID", c->jwt_previous_kid);
     if ((c->jwt_previous_key.len > 0) != (c->jwt_previous_kid[0] != '\0'))
         config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
     snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);

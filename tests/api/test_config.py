@@ -186,6 +186,14 @@ def test_previous_key_needs_both_halves(settings: Configure) -> None:
     assert run_command(["check"], good).code == 0
 
 
+@pytest.mark.parametrize("kid", ["a b", "\u00fc", 'a"b', "x" * 129])
+def test_a_kid_is_looked_at_before_there_is_a_key(settings: Configure, kid: str) -> None:
+    """`check` does not praise what `serve` would refuse once it has made a key."""
+    for command in ("check", "serve"):
+        done = run_command([command], settings(JWT_PRIVATE_KEY_PEM=None, JWT_KID=kid))
+        assert_refused(done, "JWT_KID must be 1 to 128")
+
+
 def test_unknown_watchword_variable_stops_the_start(settings: Configure) -> None:
     """A typing error is not a default. The release has no failure points either."""
     for name in ("WATCHWORD_FOO", "WATCHWORD_PORT", "WATCHWORD_FAIL_AT", "WATCHWORD_"):

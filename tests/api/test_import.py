@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from typing import Any
 
@@ -11,7 +12,8 @@ from harness import argon2
 from harness.checks import assert_invalid_credentials
 from harness.client import Account
 from harness.fixtures import ServerFactory
-from harness.server import Finished, Server, run_command
+from harness.server import Finished, Server, environment, run_command
+from harness.settings import service_binary, slowness
 
 OLD = {"memory": 12288, "passes": 3}  # another service's parameters
 
@@ -133,6 +135,16 @@ def test_what_cannot_be_used_is_named_and_left_out(server: Server, what: str) ->
     refusals = [line for line in done.err.splitlines() if "line 2: " in line]
     assert len(refusals) == 1 and "argon2" not in done.err and "horse" not in done.err
     assert server.db.count("credentials") == rows + 2
+
+
+@pytest.mark.parametrize("stdin", ["</tmp", "<&-"])
+def test_input_that_cannot_be_read_is_told(server: Server, stdin: str) -> None:
+    """It is not the end of the input."""
+    done = subprocess.run(["/bin/sh", "-c", f'"$0" user import {stdin}', str(service_binary())],
+                          env=environment(server.settings), capture_output=True, cwd="/",
+                          timeout=8 * slowness())
+    assert done.returncode == 1
+    assert b"standard input cannot be read" in done.stderr
 
 
 def test_wrong_usage(server: Server) -> None:

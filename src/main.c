@@ -1,8 +1,11 @@
 /* main.c: which command was asked for. */
+#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "commands.h"
 
@@ -57,12 +60,19 @@ static const struct {
     {"--help", command_help},     {"-h", command_help},
 };
 
-int main(int argc, char **argv)
+/* A standard descriptor that is closed would be the next file or socket that is opened, and lines
+ * meant for people would go into it. What takes its place fails to read or to write, as it did. */
+static bool hold_standard_descriptors(void)
 {
-    umask(077); /* databases, keys, secrets: nobody else's */
-    /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
-     */
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+    static const int flags[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags[fd]) != fd)
+            return false;
+    return true;
+}
+
+static int run(int argc, char **argv)
+{
     if (argc < 2)
         return command_serve(0, NULL);
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)
@@ -70,4 +80,20 @@ int main(int argc, char **argv)
             return COMMANDS[i].run(argc - 2, argv + 2);
     fprintf(stderr, "watchword: unknown command: %s (watchword help lists them)\n", argv[1]);
     return 2;
+}
+
+int main(int argc, char **argv)
+{
+    umask(077); /* databases, keys, secrets: nobody else's */
+    if (!hold_standard_descriptors())
+        return 1;
+    /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
+     */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+    int code = run(argc, argv);
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    /* What was asked for may have been done; its answer is missing. */
+    fprintf(stderr, "watchword: standard output cannot be written\n");
+    return code != 0 ? code : 1;
 }

@@ -61,6 +61,39 @@ def test_wrong_usage_is_exit_2(new_sqlite_storage: StorageFactory, arguments: li
     assert done.out == ""
 
 
+def _in_shell(storage: Storage, line: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of sh with the program as $0."""
+    settings = _settings(storage, JWT_PRIVATE_KEY_PEM=None)
+    return subprocess.run(["/bin/sh", "-c", line, str(service_binary())], cwd="/",
+                          env=environment(settings), capture_output=True, timeout=8 * slowness())
+
+
+@pytest.mark.parametrize("command", ["help", "version", "check", "keys list"])
+def test_an_answer_that_cannot_be_written_is_exit_1(new_sqlite_storage: StorageFactory,
+                                                    command: str) -> None:
+    """A full disk or a closed descriptor is told: a script would take the empty file for the answer."""
+    storage = new_sqlite_storage()
+    assert _in_shell(storage, '"$0" keys generate').returncode == 0
+    for to in (">/dev/full", ">&-"):
+        done = _in_shell(storage, f'"$0" {command} {to}')
+        assert done.returncode == 1, to
+        assert b"standard output cannot be written" in done.stderr, to
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_a_closed_standard_descriptor(new_sqlite_storage: StorageFactory,
+                                                    closed: str) -> None:
+    """The line about a new key does not go into the file that happens to be open."""
+    storage = new_sqlite_storage()
+    for _ in range(2):
+        done = _in_shell(storage, f'"$0" keys generate {closed}')
+        assert done.returncode == (1 if " >&-" in closed else 0)
+    found = {path.suffix: path.read_bytes() for path in (storage.data_dir / "keys").iterdir()}
+    assert set(found) == {".pem", ".json", ".lock"}
+    assert found[".lock"] == b""
+    assert all(b"auth.key_generated" not in text for text in found.values())
+
+
 def test_no_command_is_serve(new_sqlite_storage: StorageFactory) -> None:
     """Without a command it serves: the same bad setting stops it in the same way."""
     done = run_command([], _settings(new_sqlite_storage(), LOCKOUT_MINUTES="0"))

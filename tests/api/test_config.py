@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from harness import keys, ports
 from harness.client import Account
 from harness.fixtures import ServerFactory
-from harness.server import Finished, Settings, run_command
-from harness.settings import default_settings
+from harness.server import Finished, Settings, environment, run_command
+from harness.settings import default_settings, service_binary, slowness
 
 Configure = Callable[..., Settings]
 
@@ -163,6 +164,34 @@ def test_hash_memory_beyond_the_machine_is_refused(settings: Configure) -> None:
     """Permits times memory must fit."""
     done = run_command(["serve"], settings(ARGON_MEMORY_KB="2097152", MAX_CONCURRENT_HASHES="1000"))
     assert_refused(done, "MAX_CONCURRENT_HASHES")
+
+
+@pytest.mark.parametrize("line,file", [
+    ("0::/", "memory.max"),
+    ("0::/system.slice/watchword.service", "system.slice/watchword.service/memory.max"),
+    ("0::/system.slice/watchword.service", "system.slice/memory.max"),
+    ("0::/../of/the/host", "memory.max"),
+    ("4:cpu,memory:/a/b", "memory/a/b/memory.limit_in_bytes"),
+    ("4:memory:/a/b", "memory/memory.limit_in_bytes"),
+])
+def test_hash_memory_beyond_the_cgroup_is_refused(settings: Configure, tmp_path: Path, line: str,
+                                                  file: str) -> None:
+    """systemd's MemoryMax is that of the unit's own cgroup: told at the start, not by the kernel."""
+    limit = tmp_path / "cgroup" / file
+    limit.parent.mkdir(parents=True)
+    limit.write_text("104857600\n")
+    (tmp_path / "own").write_text(f"1:name=systemd:/x\n{line}\n")
+    show = (f'mount --bind "{tmp_path}/cgroup" /sys/fs/cgroup &&'
+            f' mount --bind "{tmp_path}/own" /proc/$$/cgroup')
+    if subprocess.run(["unshare", "-rm", "sh", "-c", show], capture_output=True).returncode != 0:
+        pytest.skip("no namespaces to show other cgroups in")
+    for permits, code in (("8", 1), ("4", 0)):
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", f'{show} && exec "$0" check', str(service_binary())],
+            env=environment(settings(MAX_CONCURRENT_HASHES=permits)), capture_output=True,
+            timeout=8 * slowness())
+        assert done.returncode == code, done.stderr
+        assert (b"MAX_CONCURRENT_HASHES x ARGON_MEMORY_KB needs" in done.stderr) == (code == 1)
 
 
 def test_weak_keys_are_refused(settings: Configure) -> None:

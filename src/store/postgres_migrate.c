@@ -58,6 +58,16 @@ static enum err query_version(PGconn *pg, unsigned *out)
     return OK;
 }
 
+/* Addresses and user agents come in every script, and what the database cannot hold would be a
+ * fault at each request. SQL_ASCII keeps bytes as they are. */
+static enum err check_encoding(const PGconn *pg)
+{
+    const char *encoding = PQparameterStatus(pg, "server_encoding");
+    if (encoding == NULL || strcmp(encoding, "UTF8") == 0 || strcmp(encoding, "SQL_ASCII") == 0)
+        return OK;
+    return store_fail(ERR_INVALID, "migration", "the encoding of the database must be UTF8");
+}
+
 /* Each migration is one transaction with its own line in the table. */
 static enum err apply(PGconn *pg, const struct store_migration *m)
 {
@@ -85,6 +95,7 @@ enum err pg_migrate(struct store *store, store_migration_note *note, void *arg,
     PGconn *pg CLEANUP(cleanup_pg) = NULL;
     unsigned version = 0;
     TRY(connect_once(store, &pg));
+    TRY(check_encoding(pg));
     TRY(exec(pg, "SET client_min_messages = warning"));
     TRY(exec(pg, "SELECT pg_advisory_lock(" MIGRATION_LOCK ")"));
     TRY(exec(pg, "SET lock_timeout = '5s'"));

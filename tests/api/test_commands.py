@@ -196,6 +196,27 @@ def test_a_schema_of_ones_own(new_storage: StorageFactory, make_server: ServerFa
         assert cursor.fetchall() == [("auth", True)]
 
 
+@pytest.mark.parametrize("encoding,code", [("UTF8", 0), ("SQL_ASCII", 0), ("LATIN1", 1)])
+def test_a_database_that_cannot_hold_every_script(new_storage: StorageFactory, encoding: str,
+                                                  code: int) -> None:
+    """It is refused before there is a table: each such address and user agent would be a 500."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has UTF-8")
+    base, _, name = storage.db.url.rpartition("/")
+    name += f"_{encoding.lower()}"
+    with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
+        connection.set_session(autocommit=True)
+        cursor.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+                       " TEMPLATE template0")
+    done = run_command(["migrate"], _settings(replace(storage, url=f"{base}/{name}")))
+    assert done.code == code, done.text
+    assert ("DATABASE_URL" in done.err and "must be UTF8" in done.err) == (code == 1)
+    with closing(psycopg2.connect(f"{base}/{name}")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) > 0 FROM pg_stat_user_tables")
+        assert cursor.fetchone() == (code == 0,)
+
+
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:
     """An unreachable server, a folder that is not there: 1, soon, naming the setting."""
     storage = new_sqlite_storage()

@@ -148,6 +148,12 @@ static const char *host(struct config *c, const char *name)
     return v;
 }
 
+void config_address(const char *host, unsigned port, char *out, size_t size)
+{
+    bool brackets = strchr(host, ':') != NULL;
+    snprintf(out, size, "%s%s%s:%u", brackets ? "[" : "", host, brackets ? "]" : "", port);
+}
+
 static void read_listeners(struct config *c)
 {
     c->host = host(c, "HOST");
@@ -200,7 +206,7 @@ static void kid_problem(struct config *c, const char *name, const char *kid)
 
 static void read_keys(struct config *c)
 {
-    char fallback[CONFIG_PATH_MAX + 8];
+    char fallback[CONFIG_PATH_MAX + 8], address[sizeof c->issuer - 8];
     private_key(c);
     config_secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE",
                   &c->jwt_previous_key);
@@ -220,12 +226,13 @@ static void read_keys(struct config *c)
         config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
 
     const char *issuer = config_value("JWT_ISSUER");
+    config_address(c->host, c->port, address, sizeof address);
     if (issuer != NULL && strlen(issuer) >= sizeof c->issuer)
         config_problem(c, "JWT_ISSUER", "is longer than %zu characters", sizeof c->issuer - 1);
     else if (issuer != NULL)
         text_copy(c->issuer, sizeof c->issuer, issuer, strlen(issuer));
     else
-        snprintf(c->issuer, sizeof c->issuer, "http://%s:%u", c->host, c->port);
+        snprintf(c->issuer, sizeof c->issuer, "http://%s", address);
     c->audience = config_string("JWT_AUDIENCE", "watchword");
     if (strlen(c->audience) > 255)
         config_problem(c, "JWT_AUDIENCE", "is longer than 255 characters");

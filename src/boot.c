@@ -1,5 +1,6 @@
 #include "boot.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,16 +107,49 @@ static uint64_t read_limit(const char *path)
     return limit;
 }
 
+/* A limit holds for all that is below. A path that is not there, as a container may see that of its
+ * host, leaves the root. */
+static uint64_t least_limit(const char *root, const char *path, const char *file)
+{
+    char name[PATH_MAX];
+    uint64_t least = UINT64_MAX;
+    for (size_t len = strlen(path) + 1; len-- > 0;) {
+        if (len > 0 && path[len] != '/' && path[len] != '\0')
+            continue;
+        snprintf(name, sizeof name, "%s%.*s/%s", root, (int)len, path, file);
+        uint64_t limit = read_limit(name);
+        least = limit < least ? limit : least;
+    }
+    return least;
+}
+
+/* A line of /proc/self/cgroup: 0::PATH, or NUMBER:CONTROLLERS:PATH before version 2. */
+static uint64_t line_limit(char *line)
+{
+    line[strcspn(line, "\n")] = '\0';
+    const char *controllers = strchr(line, ':');
+    const char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+    if (path == NULL)
+        return UINT64_MAX;
+    if (path == controllers + 1)
+        return least_limit("/sys/fs/cgroup", path + 1, "memory.max");
+    const char *memory = strstr(controllers, "memory");
+    return memory != NULL && memory < path
+               ? least_limit("/sys/fs/cgroup/memory", path + 1, "memory.limit_in_bytes")
+               : UINT64_MAX;
+}
+
 uint64_t boot_memory_limit(void)
 {
-    static const char *const cgroups[] = {"/sys/fs/cgroup/memory.max",
-                                          "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
     uint64_t limit = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < ARRAY_LEN(cgroups); i++) {
-        uint64_t cgroup = read_limit(cgroups[i]);
-        if (cgroup < limit)
-            limit = cgroup;
+    char line[PATH_MAX];
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        uint64_t cgroup = line_limit(line);
+        limit = cgroup < limit ? cgroup : limit;
     }
+    if (f != NULL)
+        fclose(f);
     return limit;
 }
 

@@ -20,7 +20,8 @@ struct boot {
 void boot_open(struct config *config, bool may_generate, struct boot *out);
 void boot_close(struct boot *boot);
 
-/* Bytes of memory that this process may use: the machine's, or the cgroup's if that is less. */
+/* Bytes of memory that this process may use: the machine's, or if that is less its
+ * cgroup's, or that of one above. */
 uint64_t boot_memory_limit(void);
 
 /* Where the signing keys are; points into the configuration. taken is keys_source_take's. */

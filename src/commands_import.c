@@ -165,8 +165,8 @@ static enum err import_line(struct import *import, const char *text, size_t len,
 
 /* ---- all of them ---- */
 
-/* Reads a line without its end; false at the end of the input. len is LINE_MAX_BYTES + 1 if it is
- * longer than LINE_MAX_BYTES. */
+/* Reads a line without its end; false at the end of the input, and where it cannot be read on: half
+ * a line is none. len is LINE_MAX_BYTES + 1 if it is longer than LINE_MAX_BYTES. */
 static bool read_line(char line[LINE_MAX_BYTES], size_t *len)
 {
     size_t n = 0;
@@ -179,7 +179,7 @@ static bool read_line(char line[LINE_MAX_BYTES], size_t *len)
         n += n <= LINE_MAX_BYTES;
     }
     *len = n;
-    return true;
+    return ferror(stdin) == 0;
 }
 
 /* Up to BATCH lines: all are read before the transaction begins, because input may be slow and the
@@ -259,18 +259,16 @@ int import_users(struct operation *op)
     answer(&import);
     if (import.count[IMPORTED] > 0)
         audit(&import);
-    if (e != OK) {
+    bool unread = ferror(stdin) != 0;
+    if (e != OK || unread)
         fprintf(stderr,
                 "watchword: user import: stopped before line %lu; repeat it whole when this "
                 "is mended\n",
                 import.line + 1);
+    if (e != OK)
         return operator_failed(op, e);
-    }
-    if (ferror(stdin) != 0) { /* what there is behind looks like the end, and is none */
-        fprintf(stderr,
-                "watchword: user import: standard input cannot be read behind line %lu; repeat it "
-                "whole when this is mended\n",
-                import.line);
+    if (unread) {
+        fprintf(stderr, "watchword: user import: standard input cannot be read\n");
         return 1;
     }
     return import.count[REFUSED] == 0 ? 0 : 1;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "auth/key_lifecycle.h"
+#include "auth/rsa_key.h"
 #include "base/clock.h"
 #include "base/encode.h"
 #include "config_values.h"
@@ -147,6 +148,12 @@ static const char *host(struct config *c, const char *name)
     return v;
 }
 
+void config_address(const char *host, unsigned port, char *out, size_t size)
+{
+    bool brackets = strchr(host, ':') != NULL;
+    snprintf(out, size, "%s%s%s:%u", brackets ? "[" : "", host, brackets ? "]" : "", port);
+}
+
 static void read_listeners(struct config *c)
 {
     c->host = host(c, "HOST");
@@ -187,15 +194,27 @@ static void private_key(struct config *c)
         secret_wipe(v, strlen(v));
 }
 
+/* Whether or not there is a key yet that it could name. */
+static void kid_problem(struct config *c, const char *name, const char *kid)
+{
+    if (kid[0] != '\0' && !rsa_key_kid_ok(kid))
+        config_problem(c, name,
+                       "must be 1 to %d printable ASCII characters without blanks, quotes and "
+                       "backslashes",
+                       KID_MAX);
+}
+
 static void read_keys(struct config *c)
 {
-    char fallback[CONFIG_PATH_MAX + 8];
+    char fallback[CONFIG_PATH_MAX + 8], address[sizeof c->issuer - 8];
     private_key(c);
     config_secret(c, "JWT_PREV_PUBLIC_KEY_PEM", "JWT_PREV_PUBLIC_KEY_PEM_FILE",
                   &c->jwt_previous_key);
     secret_unescape_lines(&c->jwt_previous_key);
     c->jwt_kid = config_string("JWT_KID", "");
     c->jwt_previous_kid = config_string("JWT_PREV_KID", "");
+    kid_problem(c, "JWT_KID", c->jwt_kid);
+    kid_problem(c, "JWT_PREV_KID", c->jwt_previous_kid);
     if ((c->jwt_previous_key.len > 0) != (c->jwt_previous_kid[0] != '\0'))
         config_problem(c, "JWT_PREV_KID", "must be given together with JWT_PREV_PUBLIC_KEY_PEM");
     snprintf(fallback, sizeof fallback, "%s/keys", c->data_dir);
@@ -207,12 +226,13 @@ static void read_keys(struct config *c)
         config_problem(c, "JWT_PRIVATE_KEY_PEM", "or KEYS_DIR is required in production");
 
     const char *issuer = config_value("JWT_ISSUER");
+    config_address(c->host, c->port, address, sizeof address);
     if (issuer != NULL && strlen(issuer) >= sizeof c->issuer)
         config_problem(c, "JWT_ISSUER", "is longer than %zu characters", sizeof c->issuer - 1);
     else if (issuer != NULL)
         text_copy(c->issuer, sizeof c->issuer, issuer, strlen(issuer));
     else
-        snprintf(c->issuer, sizeof c->issuer, "http://%s:%u", c->host, c->port);
+        snprintf(c->issuer, sizeof c->issuer, "http://%s", address);
     c->audience = config_string("JWT_AUDIENCE", "watchword");
     if (strlen(c->audience) > 255)
         config_problem(c, "JWT_AUDIENCE", "is longer than 255 characters");

@@ -85,6 +85,9 @@ void config_close(struct config *config);
 /* For the processes beside the one that faces the network: only what signing takes; the rest is
  * left as it is. */
 void config_read_signing(struct config *config);
+
+/* A listener's address as an URL has it: IPv6 in brackets. */
+void config_address(const char *host, unsigned port, char *out, size_t size);
 /* Overwrites every secret that the environment still holds. */
 void config_wipe_secrets(void);
 

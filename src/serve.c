@@ -200,9 +200,9 @@ static void note_started(const struct config *config, const struct running *r)
     struct log_line line;
     char address[300];
     log_begin(&line, LOG_INFO, "service.started", "watchword " WATCHWORD_VERSION " is listening");
-    snprintf(address, sizeof address, "%s:%u", config->host, config->port);
+    config_address(config->host, config->port, address, sizeof address);
     log_str(&line, "address", address);
-    snprintf(address, sizeof address, "%s:%u", config->ops_host, config->ops_port);
+    config_address(config->ops_host, config->ops_port, address, sizeof address);
     log_str(&line, "operations_address", address);
     log_str(&line, "store", store_kind(r->store));
     struct signing *signing = service_hold_signing(r->service);

@@ -38,6 +38,7 @@
     X(getvalue)                                                                                    \
     X(isBusy)                                                                                      \
     X(ntuples)                                                                                     \
+    X(parameterStatus)                                                                             \
     X(pipelineSync)                                                                                \
     X(resultErrorField)                                                                            \
     X(resultStatus)                                                                                \
@@ -83,6 +84,7 @@ const char *libpq_option(const PQconninfoOption *options, const char *name, cons
 #define PQgetvalue libpq.getvalue
 #define PQisBusy libpq.isBusy
 #define PQntuples libpq.ntuples
+#define PQparameterStatus libpq.parameterStatus
 #define PQpipelineSync libpq.pipelineSync
 #define PQresultErrorField libpq.resultErrorField
 #define PQresultStatus libpq.resultStatus

@@ -80,9 +80,10 @@ enum err sqlite_connect(struct store *store, bool create, sqlite3 **out)
     return OK;
 }
 
+/* ":memory:" would be another database, and an empty one, for each connection. */
 static enum err check_url(const char *path)
 {
-    return path[0] != '\0' ? OK : ERR_INVALID;
+    return path[0] != '\0' && strcmp(path, ":memory:") != 0 ? OK : ERR_INVALID;
 }
 
 static enum err conn_open(struct store *store, struct store_conn **out)

@@ -52,19 +52,6 @@ def test_version_and_help_need_no_settings() -> None:
         assert run_command([command], {"PORT": "x", "WATCHWORD_X": "1"}).code == 0
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["help"], ["migrate", "--json"]])
-def test_output_that_cannot_be_written_is_exit_1(
-    new_sqlite_storage: StorageFactory, arguments: list[str]
-) -> None:
-    """A full disk behind the redirection: half an answer is not taken for all of it."""
-    settings = environment(_settings(new_sqlite_storage()))
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run([service_binary(), *arguments], env=settings, stdout=full,
-                              stderr=subprocess.PIPE, timeout=30)
-    assert done.returncode == 1
-    assert b"standard output" in done.stderr
-
-
 def test_a_closed_stream_is_not_taken_by_something_else(new_storage: StorageFactory) -> None:
     """The log of who serves without stderr does not go to a socket that has its number."""
     settings = _settings(new_storage())
@@ -94,6 +81,39 @@ def test_wrong_usage_is_exit_2(new_sqlite_storage: StorageFactory, arguments: li
     assert done.code == 2, done.text
     assert done.err.strip()
     assert done.out == ""
+
+
+def _in_shell(storage: Storage, line: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of sh with the program as $0."""
+    settings = _settings(storage, JWT_PRIVATE_KEY_PEM=None)
+    return subprocess.run(["/bin/sh", "-c", line, str(service_binary())], cwd="/",
+                          env=environment(settings), capture_output=True, timeout=8 * slowness())
+
+
+@pytest.mark.parametrize("command", ["help", "version", "check", "keys list"])
+def test_an_answer_that_cannot_be_written_is_exit_1(new_sqlite_storage: StorageFactory,
+                                                    command: str) -> None:
+    """A full disk or a closed descriptor is told: a script would take the empty file for the answer."""
+    storage = new_sqlite_storage()
+    assert _in_shell(storage, '"$0" keys generate').returncode == 0
+    for to in (">/dev/full", ">&-"):
+        done = _in_shell(storage, f'"$0" {command} {to}')
+        assert done.returncode == 1, to
+        assert b"standard output cannot be written" in done.stderr, to
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_a_closed_standard_descriptor(new_sqlite_storage: StorageFactory,
+                                                    closed: str) -> None:
+    """The line about a new key does not go into the file that happens to be open."""
+    storage = new_sqlite_storage()
+    for _ in range(2):
+        done = _in_shell(storage, f'"$0" keys generate {closed}')
+        assert done.returncode == (1 if " >&-" in closed else 0)
+    found = {path.suffix: path.read_bytes() for path in (storage.data_dir / "keys").iterdir()}
+    assert set(found) == {".pem", ".json", ".lock"}
+    assert found[".lock"] == b""
+    assert all(b"auth.key_generated" not in text for text in found.values())
 
 
 def test_no_command_is_serve(new_sqlite_storage: StorageFactory) -> None:
@@ -218,20 +238,25 @@ def test_migrate_passes_over_a_server_that_takes_no_writes(
     assert run_command(["migrate", "--status"], settings).code == 0
 
 
-def test_migrate_refuses_an_encoding_without_room_for_every_client(own_cluster: Cluster) -> None:
-    """Whose user agent cannot be stored could not log in. Nothing is made there."""
-    with closing(psycopg2.connect(own_cluster.url("postgres"))) as connection:
-        connection.autocommit = True
-        for name, encoding in (("latin", "LATIN1"), ("bytes", "SQL_ASCII")):
-            connection.cursor().execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C'"
-                                        " LC_CTYPE 'C' TEMPLATE template0")
-    settings = {**default_settings(), "DATABASE_URL": own_cluster.url("latin")}
-    done = run_command(["migrate"], settings)
-    assert done.code == 1 and "encoding must be UTF8" in done.err, done.text
-    with closing(psycopg2.connect(own_cluster.url("latin"))) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_user_tables")
-        assert cursor.fetchall() == [(0,)]
-    assert run_command(["migrate"], {**settings, "DATABASE_URL": own_cluster.url("bytes")}).code == 0
+@pytest.mark.parametrize("encoding,code", [("UTF8", 0), ("SQL_ASCII", 0), ("LATIN1", 1)])
+def test_a_database_that_cannot_hold_every_script(new_storage: StorageFactory, encoding: str,
+                                                  code: int) -> None:
+    """It is refused before there is a table: each such address and user agent would be a 500."""
+    storage = new_storage()
+    if storage.is_sqlite:
+        pytest.skip("SQLite has UTF-8")
+    base, _, name = storage.db.url.rpartition("/")
+    name += f"_{encoding.lower()}"
+    with closing(psycopg2.connect(storage.db.url)) as connection, connection.cursor() as cursor:
+        connection.set_session(autocommit=True)
+        cursor.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+                       " TEMPLATE template0")
+    done = run_command(["migrate"], _settings(replace(storage, url=f"{base}/{name}")))
+    assert done.code == code, done.text
+    assert ("DATABASE_URL" in done.err and "must be UTF8" in done.err) == (code == 1)
+    with closing(psycopg2.connect(f"{base}/{name}")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) > 0 FROM pg_stat_user_tables")
+        assert cursor.fetchone() == (code == 0,)
 
 
 def test_migrate_without_a_database_is_exit_1(new_sqlite_storage: StorageFactory) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from harness import keys, ports
 from harness.client import Account
 from harness.fixtures import ServerFactory
-from harness.server import Finished, Settings, run_command
-from harness.settings import default_settings
+from harness.server import Finished, Settings, environment, run_command
+from harness.settings import default_settings, service_binary, slowness
 
 Configure = Callable[..., Settings]
 
@@ -102,7 +103,8 @@ WORDS = {
     "METRICS_PUBLIC": ["maybe", "2"],
     "HOST": ["not an address", "300.1.1.1"],
     "OPS_HOST": ["not an address", "300.1.1.1"],
-    "DATABASE_URL": ["mysql://localhost/x", "sqlite:", "/tmp/x.db", "http://localhost"],
+    "DATABASE_URL": ["mysql://localhost/x", "sqlite:", "sqlite::memory:", "/tmp/x.db",
+                     "http://localhost"],
     "NATS_URL": ["http://localhost:4222", "not a url", "nats://", "nats://host:port", "nats://h:0",
                  "nats://h:4222/path", "nats://u:p@", "tls://h,", "nats://h,nats://[::1"],
     "JWT_EXTRA_CLAIMS": ["{", "[]", "1", '"x"', "null", '{"a":1,"a":2}', '{"a":1} x'],
@@ -165,6 +167,34 @@ def test_hash_memory_beyond_the_machine_is_refused(settings: Configure) -> None:
     assert_refused(done, "MAX_CONCURRENT_HASHES")
 
 
+@pytest.mark.parametrize("line,file", [
+    ("0::/", "memory.max"),
+    ("0::/system.slice/watchword.service", "system.slice/watchword.service/memory.max"),
+    ("0::/system.slice/watchword.service", "system.slice/memory.max"),
+    ("0::/../of/the/host", "memory.max"),
+    ("4:cpu,memory:/a/b", "memory/a/b/memory.limit_in_bytes"),
+    ("4:memory:/a/b", "memory/memory.limit_in_bytes"),
+])
+def test_hash_memory_beyond_the_cgroup_is_refused(settings: Configure, tmp_path: Path, line: str,
+                                                  file: str) -> None:
+    """systemd's MemoryMax is that of the unit's own cgroup: told at the start, not by the kernel."""
+    limit = tmp_path / "cgroup" / file
+    limit.parent.mkdir(parents=True)
+    limit.write_text("104857600\n")
+    (tmp_path / "own").write_text(f"1:name=systemd:/x\n{line}\n")
+    show = (f'mount --bind "{tmp_path}/cgroup" /sys/fs/cgroup &&'
+            f' mount --bind "{tmp_path}/own" /proc/$$/cgroup')
+    if subprocess.run(["unshare", "-rm", "sh", "-c", show], capture_output=True).returncode != 0:
+        pytest.skip("no namespaces to show other cgroups in")
+    for permits, code in (("8", 1), ("4", 0)):
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", f'{show} && exec "$0" check', str(service_binary())],
+            env=environment(settings(MAX_CONCURRENT_HASHES=permits)), capture_output=True,
+            timeout=8 * slowness())
+        assert done.returncode == code, done.stderr
+        assert (b"MAX_CONCURRENT_HASHES x ARGON_MEMORY_KB needs" in done.stderr) == (code == 1)
+
+
 def test_weak_keys_are_refused(settings: Configure) -> None:
     """RSA below 2048 bits, and what is no RSA key."""
     for pem in (_pem(1024), _pem(2047), _ec_pem(), keys.signing_key().public_pem):
@@ -184,6 +214,14 @@ def test_previous_key_needs_both_halves(settings: Configure) -> None:
     assert_refused(run_command(["serve"], same), *names, "JWT_KID")
     good = settings(JWT_PREV_PUBLIC_KEY_PEM=pem, JWT_PREV_KID="old")
     assert run_command(["check"], good).code == 0
+
+
+@pytest.mark.parametrize("kid", ["a b", "\u00fc", 'a"b', "x" * 129])
+def test_a_kid_is_looked_at_before_there_is_a_key(settings: Configure, kid: str) -> None:
+    """`check` does not praise what `serve` would refuse once it has made a key."""
+    for command in ("check", "serve"):
+        done = run_command([command], settings(JWT_PRIVATE_KEY_PEM=None, JWT_KID=kid))
+        assert_refused(done, "JWT_KID must be 1 to 128")
 
 
 def test_unknown_watchword_variable_stops_the_start(settings: Configure) -> None:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import uuid
 from typing import Any
@@ -14,7 +13,7 @@ from harness.checks import assert_invalid_credentials
 from harness.client import Account
 from harness.fixtures import ServerFactory
 from harness.server import Finished, Server, environment, run_command
-from harness.settings import service_binary
+from harness.settings import service_binary, slowness
 
 OLD = {"memory": 12288, "passes": 3}  # another service's parameters
 
@@ -138,16 +137,14 @@ def test_what_cannot_be_used_is_named_and_left_out(server: Server, what: str) ->
     assert server.db.count("credentials") == rows + 2
 
 
-def test_input_that_cannot_be_read_is_no_end(server: Server) -> None:
-    """A folder opens, and reading it fails: nobody is told that all are imported."""
-    folder = os.open("/", os.O_RDONLY)
-    try:
-        done = subprocess.run([service_binary(), "user", "import"], stdin=folder, timeout=30,
-                              env=environment(dict(server.settings)), capture_output=True)
-    finally:
-        os.close(folder)
+@pytest.mark.parametrize("stdin", ["</tmp", "<&-"])
+def test_input_that_cannot_be_read_is_told(server: Server, stdin: str) -> None:
+    """It is not the end of the input."""
+    done = subprocess.run(["/bin/sh", "-c", f'"$0" user import {stdin}', str(service_binary())],
+                          env=environment(server.settings), capture_output=True, cwd="/",
+                          timeout=8 * slowness())
     assert done.returncode == 1
-    assert b"standard input" in done.stderr
+    assert b"standard input cannot be read" in done.stderr
 
 
 def test_wrong_usage(server: Server) -> None:

@@ -156,6 +156,19 @@ def test_port_in_use_is_exit_1(make_sqlite_server: ServerFactory,
     assert first.is_ready()
 
 
+def test_an_ipv6_listener_is_named_as_an_url_does(make_sqlite_server: ServerFactory) -> None:
+    """In the log, and in the issuer it has by default."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6")
+    server = make_sqlite_server(HOST="::", OPS_HOST="::", JWT_ISSUER=None)
+    [line] = server.wait_log("service.started")
+    assert line["address"] == f"[::]:{server.port}"
+    assert line["operations_address"] == f"[::]:{server.ops_port}"
+    with server.client() as client:
+        claims = client.sign_in(client.new_account()).claims
+    assert claims["iss"] == f"http://[::]:{server.port}"
+
+
 class Load:
     """Threads that refresh, each remembering the last token it was given. Who is told that the
     service is about to end goes away."""

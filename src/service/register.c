@@ -66,11 +66,15 @@ static enum flow read_idempotency(struct call *call, bool user_given)
         return FLOW_DONE;
     }
     uint8_t key_len = (uint8_t)len;
+    /* No address begins with a zero byte: without it, an id whose bytes are letters could be the
+     * beginning of one. */
+    uint8_t user[1 + sizeof call->user_id.b] = {0};
+    memcpy(user + 1, call->user_id.b, sizeof call->user_id.b);
     const struct mac_part parts[] = {
         {&key_len, 1},
         {key, len},
         {call->tenant_id.b, sizeof call->tenant_id.b},
-        {user_given ? (const void *)call->user_id.b : "", user_given ? sizeof call->user_id.b : 0},
+        {user, user_given ? sizeof user : 0},
         {r->email, strlen(r->email)},
     };
     enum err e = service_keys_mac(keys, service_keys_current_id(keys), KEY_IDEMPOTENCY, parts,

@@ -171,6 +171,16 @@ def test_idempotency_key_belongs_to_its_request(client: Client, changed: str) ->
     assert second.json()["user_id"] != first
 
 
+def test_idempotency_key_tells_a_user_id_from_an_address(client: Client) -> None:
+    """What a user id and an address are together is not one address that begins with its bytes."""
+    account, key, start = Account(), _key(), "sixteen.letters."
+    long = Account(account.tenant, start + account.email, account.password)
+    first = client.register(long, headers=key).json()["user_id"]
+    user = str(uuid.UUID(bytes=start.encode()))
+    second = client.register(account, headers=key, user_id=user)
+    assert second.json() == {"ok": True, "user_id": user} != {"ok": True, "user_id": first}
+
+
 def test_idempotency_key_lasts_a_day(client: Client, server: Server) -> None:
     """Just under 24 hours it answers as before, after them the account exists."""
     account, key = Account(), _key()

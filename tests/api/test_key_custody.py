@@ -180,13 +180,21 @@ def test_key_from_a_file_is_read_once(make_sqlite_server: ServerFactory, tmp_pat
         assert httpx.get(server.url + "/.well-known/jwks.json").json() == jwks
 
 
-def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["KEYS_DIR", "JWT_PRIVATE_KEY_PEM", "JWT_PRIVATE_KEY_PEM_FILE"])
+def test_no_descriptor_leads_to_the_key(
+    make_sqlite_server: ServerFactory, tmp_path: Path, source: str
+) -> None:
     """The network process has sockets, its log, its database and its own figures open; nothing else,
-    also where it was told of a directory with the key and has worked."""
+    wherever the key came from, and after work."""
     if not is_root():
         pytest.skip("takes root")
-    folder = folder_with(tmp_path, keys.new_key())
-    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    key = keys.new_key()
+    path = tmp_path / "key.pem"
+    path.write_text(key.pem)
+    settings: dict[str, str | None] = {"JWT_PRIVATE_KEY_PEM": None}
+    settings[source] = {"KEYS_DIR": str(folder_with(tmp_path, key)), "JWT_PRIVATE_KEY_PEM": key.pem,
+                        "JWT_PRIVATE_KEY_PEM_FILE": str(path)}[source]
+    server = make_sqlite_server(**settings)
     with server.client() as client:
         work_a_little(client)
         targets = descriptors(server.process.pid)

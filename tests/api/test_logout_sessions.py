@@ -73,10 +73,13 @@ def test_logout_without_any_token_is_400(client: Client) -> None:
 
 
 def test_replay_after_logout_is_no_theft(client: Client, server: Server) -> None:
-    """A token of a session ended by logout is simply refused, without an alarm."""
+    """A token of a session ended by logout, spent or not, is simply refused, without an alarm."""
     tokens = client.new_session()
-    client.logout(tokens.refresh)
-    assert_invalid_refresh(client.refresh(tokens.refresh))
+    second = client.rotate(tokens.refresh)
+    third = client.rotate(second.refresh)
+    client.logout(third.refresh)
+    for token in (tokens, second, third):
+        assert_invalid_refresh(client.refresh(token.refresh))
     time.sleep(0.1)
     alarms = server.log_lines("security.refresh_replay_detected")
     assert not [line for line in alarms if line.get("session_id") == tokens.session_id]

@@ -106,9 +106,11 @@ static unsigned independent_bits(uint8_t (*rows)[REFRESH_RANDOM_LEN], unsigned c
             rows[at][b] = rows[rank][b];
             rows[rank][b] = byte;
         }
-        for (unsigned i = rank + 1; i < count; i++)
-            for (unsigned b = 0; has_bit(rows[i], bit) && b < REFRESH_RANDOM_LEN; b++)
+        for (unsigned i = rank + 1; i < count; i++) {
+            bool has = has_bit(rows[i], bit);
+            for (unsigned b = 0; has && b < REFRESH_RANDOM_LEN; b++)
                 rows[i][b] ^= rows[rank][b];
+        }
         rank++;
     }
     return rank - 1;

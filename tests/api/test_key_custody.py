@@ -33,8 +33,14 @@ from harness.processes import (
     signers_of,
     status,
 )
-from harness.server import Server, run_command
-from harness.settings import fault_binary, searches_memory, service_binary, slowness
+from harness.server import Server, environment, run_command
+from harness.settings import (
+    default_settings,
+    fault_binary,
+    searches_memory,
+    service_binary,
+    slowness,
+)
 from harness.storage import sqlite_storage
 
 needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
@@ -94,6 +100,21 @@ def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> Non
         limits = Path(f"/proc/{pid}/limits").read_text() if is_root() else ""
         if is_root():
             assert "Max core file size        0                    0" in limits
+
+
+@needs_root
+def test_a_command_is_confined_as_well(tmp_path: Path) -> None:
+    """It holds the service's secrets, and keys: no new privileges, no core dumps."""
+    settings = {**default_settings(), "DATA_DIR": str(tmp_path),
+                "DATABASE_URL": f"sqlite:{tmp_path}/watchword.db"}
+    assert run_command(["migrate"], settings).code == 0
+    with subprocess.Popen([service_binary(), "user", "import"], env=environment(settings), cwd="/",
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as command:
+        eventually(lambda: status(command.pid)["NoNewPrivs"] == "1", "it may still gain privileges")
+        limits = Path(f"/proc/{command.pid}/limits").read_text()
+        assert "Max core file size        0                    0" in limits
+        command.communicate(b"")
+    assert command.returncode == 0
 
 
 @pytest.fixture

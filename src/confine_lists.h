@@ -309,6 +309,7 @@ static const struct seccomp_rule NETWORK_CALLS[] = {
     ALWAYS(rseq),
     ONLY_IF(tgkill, 0, EXACTLY, CALLER), /* see own_rule */
     ALWAYS(wait4),
+    NOT_UNLESS(setpriority, 0, EXACTLY, PRIO_PROCESS), /* not the caller's group, nor its user */
     ONLY_IF(setpriority, 1, EXACTLY, CALLER),
     ALWAYS(getpriority),
     ALWAYS(sched_getaffinity),

@@ -29,6 +29,8 @@
 #define YOUNG_NS (10 * NS_PER_SECOND)
 #define WAIT_FIRST_NS (100 * NS_PER_MS)
 #define WAIT_MAX_NS (5 * NS_PER_SECOND)
+/* Signers that have been replaced, and still finish what they were asked for. */
+#define LEAVING_MAX 8
 
 struct child {
     pid_t pid; /* 0: none */
@@ -41,8 +43,9 @@ struct child {
 struct state {
     const struct keeper_config *config;
     int control;
-    struct child signer; /* works */
-    struct child coming; /* loads */
+    struct child signer;        /* works */
+    struct child coming;        /* loads */
+    pid_t leaving[LEAVING_MAX]; /* the oldest first; 0: none */
     unsigned generations;
     bool again;    /* the keys have changed while one was loading */
     bool confined; /* this process */
@@ -241,6 +244,25 @@ static void drop(struct state *s, struct child *child)
     *child = (struct child){0};
 }
 
+/* It ends when the last of its links is closed. A network process that keeps them all, and has keys
+ * read again and again, would fill the machine with signers: the oldest goes then. */
+static void let_go(struct state *s, pid_t pid)
+{
+    if (s->leaving[0] > 0)
+        kill(s->leaving[0], SIGKILL);
+    memmove(s->leaving, s->leaving + 1, sizeof s->leaving - sizeof s->leaving[0]);
+    s->leaving[LEAVING_MAX - 1] = pid;
+}
+
+/* What has been waited for may be anybody's number. */
+static void reap(struct state *s)
+{
+    for (pid_t gone = waitpid(-1, NULL, WNOHANG); gone > 0; gone = waitpid(-1, NULL, WNOHANG))
+        for (unsigned i = 0; i < LEAVING_MAX; i++)
+            if (s->leaving[i] == gone)
+                s->leaving[i] = 0;
+}
+
 /* ---- how it went ---- */
 
 static void came_up(struct state *s, struct keeper_message *m, size_t size)
@@ -251,8 +273,10 @@ static void came_up(struct state *s, struct keeper_message *m, size_t size)
     m->generation = s->signer.generation;
     tell(s, m, size, s->signer.links, s->config->links);
     close_links(s->signer.links, s->config->links);
-    if (before.pid > 0)
-        close(before.status); /* it ends when the last of its links is closed */
+    if (before.pid > 0) {
+        close(before.status);
+        let_go(s, before.pid);
+    }
 }
 
 static void fail(struct state *s, const struct keeper_message *m)
@@ -448,7 +472,6 @@ _Noreturn void keeper_run(int control, const struct keeper_config *config)
         else if (on[2].revents != 0)
             lost(&s);
         on_time(&s);
-        while (waitpid(-1, NULL, WNOHANG) > 0)
-            continue;
+        reap(&s);
     }
 }

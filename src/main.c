@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "confine.h"
 
 static const char HELP[] =
     "watchword " WATCHWORD_VERSION ": an authentication service\n"
@@ -84,7 +85,8 @@ int main(int argc, char **argv)
 {
     if (!hold_standard_streams())
         return 1;
-    umask(077); /* databases, keys, secrets: nobody else's */
+    umask(077);       /* databases, keys, secrets: nobody else's */
+    confine_basics(); /* operators' commands hold them, too */
     /* libnats gives back at exit what OpenSSL would give back once more. First, or it is too late.
      */
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);

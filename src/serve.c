@@ -337,7 +337,6 @@ int command_serve(int argc, char **argv)
     }
     sigset_t signals;
     struct running running = {.public_socket = -1, .operations_socket = -1};
-    confine_basics();
     close_range(STDERR_FILENO + 1, ~0U, 0); /* nothing that was left open by whoever started us */
     block_signals(&signals);
     give_memory_back();

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -161,10 +162,35 @@ def test_argon_at_the_floor_is_taken(settings: Configure, memory: str, passes: s
     assert done.code == 0, done.text
 
 
+def _memory_kib() -> int:
+    """Of the machine, or what a control group of the test allows."""
+    known = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, own = line.split(":", 2)
+        version1 = "memory" in controllers.split(",")
+        name = "memory.limit_in_bytes" if version1 else "memory.max"
+        root = Path("/sys/fs/cgroup/memory" if version1 else "/sys/fs/cgroup")
+        for group in (root / own.strip("/"), *(root / own.strip("/")).parents):
+            text = (group / name).read_text().strip() if (group / name).exists() else "max"
+            if text.isdecimal():
+                known.append(int(text))
+    return min(known) // 1024
+
+
 def test_hash_memory_beyond_the_machine_is_refused(settings: Configure) -> None:
-    """Permits times memory must fit."""
-    done = run_command(["serve"], settings(ARGON_MEMORY_KB="2097152", MAX_CONCURRENT_HASHES="1000"))
-    assert_refused(done, "MAX_CONCURRENT_HASHES")
+    """Permits times memory must be less than there is, to the KiB."""
+    permits = 128
+    each = _memory_kib() // permits
+    if not 7168 < each < 4194303:
+        pytest.skip(f"{each} KiB for each of {permits} permits is no setting")
+    good = {"ARGON_ITERATIONS": "5", "MAX_CONCURRENT_HASHES": str(permits)}
+    too_much = settings(ARGON_MEMORY_KB=str(each + 1), **good)
+    for command in ("check", "serve"):
+        done = run_command([command], too_much)
+        assert_refused(done, "MAX_CONCURRENT_HASHES")
+        assert f"x ARGON_MEMORY_KB needs {permits * (each + 1) // 1024} MiB" in done.err
+    done = run_command(["check"], settings(ARGON_MEMORY_KB=str(each - 1), **good))
+    assert done.code == 0, done.text
 
 
 @pytest.mark.parametrize("line,file", [

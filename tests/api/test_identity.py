@@ -58,10 +58,26 @@ def test_spellings_of_one_address(client: Client, base: str, variant: str) -> No
     ("kim-#@example.com", "\u212aim-#@example.com"),
     ("anna-#@example.com", "anna-#\t@example.com"),
     ("anna-#@example.com", "\ufeffanna-#@example.com"),
+    ("anna-#@example.com", "an\u034fna-#@example.com"),
+    ("anna-#@example.com", "anna\ufe0f-#@example.com"),
+    ("anna-#@example.com", "anna\u3164-#@example.com"),
+    ("anna-#@example.com", "anna\u17b4-#@example.com"),
 ])
 def test_look_alikes_are_the_same_or_refused(client: Client, base: str, variant: str) -> None:
-    """Blanks, full width, Kelvin sign, zero width: never a second account beside the first."""
+    """Blanks, full width, Kelvin sign, zero width, letters and marks that nobody sees: never a
+    second account beside the first."""
     assert _case(client, base, variant) in (SAME, REFUSED)
+
+
+@pytest.mark.parametrize("base,variant", [
+    ("a-#@fass.example", "a-#@fa\u00df.example"),
+    ("a-#@\u03b2\u03cc\u03bb\u03bf\u03c3.example", "a-#@\u03b2\u03cc\u03bb\u03bf\u03c2.example"),
+])
+def test_domains_that_can_have_two_owners_are_two(
+    client: Client, base: str, variant: str
+) -> None:
+    """IDNA 2008 tells them apart, and so do registries: one owner must not get the other's account."""
+    assert _case(client, base, variant) == DISTINCT
 
 
 @pytest.mark.parametrize("base,variant", [

@@ -33,8 +33,14 @@ from harness.processes import (
     signers_of,
     status,
 )
-from harness.server import Server, run_command
-from harness.settings import fault_binary, searches_memory, service_binary, slowness
+from harness.server import Server, environment, run_command
+from harness.settings import (
+    default_settings,
+    fault_binary,
+    searches_memory,
+    service_binary,
+    slowness,
+)
 from harness.storage import sqlite_storage
 
 needs_root = pytest.mark.skipif(not is_root(), reason="looking into a process takes root")
@@ -94,6 +100,21 @@ def test_three_processes_each_confined(make_sqlite_server: ServerFactory) -> Non
         limits = Path(f"/proc/{pid}/limits").read_text() if is_root() else ""
         if is_root():
             assert "Max core file size        0                    0" in limits
+
+
+@needs_root
+def test_a_command_is_confined_as_well(tmp_path: Path) -> None:
+    """It holds the service's secrets, and keys: no new privileges, no core dumps."""
+    settings = {**default_settings(), "DATA_DIR": str(tmp_path),
+                "DATABASE_URL": f"sqlite:{tmp_path}/watchword.db"}
+    assert run_command(["migrate"], settings).code == 0
+    with subprocess.Popen([service_binary(), "user", "import"], env=environment(settings), cwd="/",
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as command:
+        eventually(lambda: status(command.pid)["NoNewPrivs"] == "1", "it may still gain privileges")
+        limits = Path(f"/proc/{command.pid}/limits").read_text()
+        assert "Max core file size        0                    0" in limits
+        command.communicate(b"")
+    assert command.returncode == 0
 
 
 @pytest.fixture
@@ -180,13 +201,21 @@ def test_key_from_a_file_is_read_once(make_sqlite_server: ServerFactory, tmp_pat
         assert httpx.get(server.url + "/.well-known/jwks.json").json() == jwks
 
 
-def test_no_descriptor_leads_to_the_key(make_sqlite_server: ServerFactory, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["KEYS_DIR", "JWT_PRIVATE_KEY_PEM", "JWT_PRIVATE_KEY_PEM_FILE"])
+def test_no_descriptor_leads_to_the_key(
+    make_sqlite_server: ServerFactory, tmp_path: Path, source: str
+) -> None:
     """The network process has sockets, its log, its database and its own figures open; nothing else,
-    also where it was told of a directory with the key and has worked."""
+    wherever the key came from, and after work."""
     if not is_root():
         pytest.skip("takes root")
-    folder = folder_with(tmp_path, keys.new_key())
-    server = make_sqlite_server(JWT_PRIVATE_KEY_PEM=None, KEYS_DIR=str(folder))
+    key = keys.new_key()
+    path = tmp_path / "key.pem"
+    path.write_text(key.pem)
+    settings: dict[str, str | None] = {"JWT_PRIVATE_KEY_PEM": None}
+    settings[source] = {"KEYS_DIR": str(folder_with(tmp_path, key)), "JWT_PRIVATE_KEY_PEM": key.pem,
+                        "JWT_PRIVATE_KEY_PEM_FILE": str(path)}[source]
+    server = make_sqlite_server(**settings)
     with server.client() as client:
         work_a_little(client)
         targets = descriptors(server.process.pid)

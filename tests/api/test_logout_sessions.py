@@ -13,7 +13,9 @@ from harness.checks import (
     assert_problem,
     media_type,
 )
-from harness.client import LOGOUT, LOGOUT_ALL, REVOKE_NOBODY, SESSIONS, Client, fresh_tenant
+from harness.client import (
+    LOGOUT, LOGOUT_ALL, REVOKE_NOBODY, SESSIONS, Account, Client, fresh_tenant,
+)
 from harness.keys import b64u, unb64u
 from harness.server import Server
 
@@ -73,10 +75,13 @@ def test_logout_without_any_token_is_400(client: Client) -> None:
 
 
 def test_replay_after_logout_is_no_theft(client: Client, server: Server) -> None:
-    """A token of a session ended by logout is simply refused, without an alarm."""
+    """A token of a session ended by logout, spent or not, is simply refused, without an alarm."""
     tokens = client.new_session()
-    client.logout(tokens.refresh)
-    assert_invalid_refresh(client.refresh(tokens.refresh))
+    second = client.rotate(tokens.refresh)
+    third = client.rotate(second.refresh)
+    client.logout(third.refresh)
+    for token in (tokens, second, third):
+        assert_invalid_refresh(client.refresh(token.refresh))
     time.sleep(0.1)
     alarms = server.log_lines("security.refresh_replay_detected")
     assert not [line for line in alarms if line.get("session_id") == tokens.session_id]
@@ -216,6 +221,22 @@ def test_revoke_of_what_is_not_ours_is_404(client: Client) -> None:
         assert_problem(client.revoke(access, session_id), 404)
     client.rotate(neighbour.refresh)
     client.rotate(stranger.refresh)
+
+
+def test_the_same_user_id_in_another_tenant_is_a_stranger(client: Client) -> None:
+    """Whoever registers may choose the id: with somebody else's, in a tenant of one's own, their
+    sessions are neither seen nor ended."""
+    account = client.new_account()
+    victim = client.sign_in(account)
+    namesake = Account()
+    registered = client.register(namesake, user_id=account.user)
+    assert registered.json()["user_id"] == account.user
+    own = client.sign_in(namesake)
+    assert [s["session_id"] for s in client.session_list(own.access)] == [own.session_id]
+    assert_problem(client.revoke(own.access, victim.session_id), 404)
+    assert client.logout_all(own.access).status_code == 200
+    assert_invalid_refresh(client.refresh(own.refresh))
+    client.rotate(victim.refresh)
 
 
 @pytest.mark.parametrize("session_id", ["x", "0" * 31, "%00", "..", "'%20OR%201=1--", "0" * 200])

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from harness.checks import assert_problem
-from harness.client import Client
+from harness.client import LOGIN, REGISTER, Account, Client
 from harness.fixtures import ServerFactory
 from harness.malformed_http import HIDDEN, all_http_cases, forgiven_cases
 from harness.malformed_json import Case, all_json_cases
@@ -173,6 +173,29 @@ def test_a_long_name_is_cut_between_characters(client: Client, lead: str) -> Non
     message = client.post("/api/auth/login", json={lead + "\u7528" * 60: 1}).json()["message"]
     assert message.startswith("unknown member: " + lead + "\u7528" * 19), ascii(message)
     assert "\ufffd" not in message
+
+
+@pytest.mark.parametrize("member", ["tenant_id", "email", "password", "delivery", "user_id"])
+def test_a_short_value_is_not_echoed_either(client: Client, member: str) -> None:
+    """One that would fit into any message, each time the only thing that is wrong."""
+    canary = "canary-7f3a"
+    for path in (LOGIN, REGISTER):
+        answer = client.post(path, json={**Account().body(), member: canary})
+        assert answer.status_code >= 400
+        assert canary not in answer.text + str(answer.headers), path
+
+
+def test_tokens_paths_and_queries_are_not_echoed(client: Client) -> None:
+    """Neither in the text nor in a header."""
+    canary = "canary-7f3a"
+    access = client.new_session().access
+    for answer in (client.refresh(canary), client.logout(canary), client.refresh_cookie(canary),
+                   client.sessions(canary), client.sessions(access, f"?user_id={canary}"),
+                   client.revoke(access, canary), client.get(f"/{canary}"),
+                   client.post(REGISTER, json=Account(password=canary).body(),
+                               headers={"X-Idempotency-Key": canary * 30})):
+        assert answer.status_code >= 400
+        assert canary not in answer.text + str(answer.headers), answer.request.url
 
 
 def test_slow_request_does_not_hold_others_up(target: Server) -> None:

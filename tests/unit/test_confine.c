@@ -236,6 +236,22 @@ static int slow_its_parent_down(void)
     return failed(setpriority(PRIO_PROCESS, (id_t)getppid(), 0));
 }
 
+/* 0 is the caller's own group and user: its parent is of both. */
+static int slow_its_group_down(void)
+{
+    return failed(setpriority(PRIO_PGRP, 0, getpriority(PRIO_PROCESS, 0)));
+}
+
+static int slow_its_user_down(void)
+{
+    return failed(setpriority(PRIO_USER, 0, getpriority(PRIO_PROCESS, 0)));
+}
+
+static int slow_itself_down(void)
+{
+    return failed(setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 1));
+}
+
 static int look_at_itself(void)
 {
     struct process_usage usage;
@@ -345,6 +361,9 @@ static const struct attempt ATTEMPTS[] = {
     {"limit its parent", limit_its_parent, true, REFUSED, REFUSED, KILLED},
     {"see its own limit", see_its_own_limit, true, WORKS, WORKS, KILLED},
     {"slow its parent down", slow_its_parent_down, true, REFUSED, REFUSED, KILLED},
+    {"slow its group down", slow_its_group_down, true, REFUSED, REFUSED, KILLED},
+    {"slow its user down", slow_its_user_down, false, REFUSED, REFUSED, KILLED},
+    {"slow itself down", slow_itself_down, true, WORKS, REFUSED, KILLED},
     {"look at itself", look_at_itself, true, WORKS, REFUSED, KILLED},
     {"make code", make_code, true, REFUSED, REFUSED, REFUSED},
     {"mount something", mount_something, false, KILLED, KILLED, KILLED},

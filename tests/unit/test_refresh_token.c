@@ -82,6 +82,56 @@ TEST(no_two_tokens_are_alike)
     assert_in_range(ones, bits / 2 - 6 * 358, bits / 2 + 6 * 358);
 }
 
+static bool has_bit(const uint8_t *row, unsigned bit)
+{
+    return (row[bit / 8] >> bit % 8 & 1) != 0;
+}
+
+/* How many of their bits are neither fixed nor a sum of others: the rank, by elimination, of what
+ * the rows differ from the first in. */
+static unsigned independent_bits(uint8_t (*rows)[REFRESH_RANDOM_LEN], unsigned count)
+{
+    unsigned rank = 1;
+    for (unsigned i = 1; i < count; i++)
+        for (unsigned b = 0; b < REFRESH_RANDOM_LEN; b++)
+            rows[i][b] ^= rows[0][b];
+    for (unsigned bit = 0; bit < 8 * REFRESH_RANDOM_LEN && rank < count; bit++) {
+        unsigned at = rank;
+        while (at < count && !has_bit(rows[at], bit))
+            at++;
+        if (at == count)
+            continue;
+        for (unsigned b = 0; b < REFRESH_RANDOM_LEN; b++) {
+            uint8_t byte = rows[at][b];
+            rows[at][b] = rows[rank][b];
+            rows[rank][b] = byte;
+        }
+        for (unsigned i = rank + 1; i < count; i++) {
+            bool has = has_bit(rows[i], bit);
+            for (unsigned b = 0; has && b < REFRESH_RANDOM_LEN; b++)
+                rows[i][b] ^= rows[rank][b];
+        }
+        rank++;
+    }
+    return rank - 1;
+}
+
+/* With 64 more than are needed, random rows fall short once in 2^64 times. */
+TEST(no_random_bit_follows_from_the_others)
+{
+    enum { BITS = 8 * REFRESH_RANDOM_LEN, COUNT = BITS + 65 };
+    static uint8_t first[COUNT][REFRESH_RANDOM_LEN], rotated[COUNT][REFRESH_RANDOM_LEN];
+    struct refresh_token token = made();
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct refresh_token fresh = made(), old = token;
+        assert_ok(refresh_token_next(keys, &old, &token));
+        memcpy(first[i], fresh.random, sizeof first[i]);
+        memcpy(rotated[i], token.random, sizeof rotated[i]);
+    }
+    assert_int_equal(independent_bits(first, COUNT), BITS);
+    assert_int_equal(independent_bits(rotated, COUNT), BITS);
+}
+
 TEST(every_flipped_bit_is_refused_and_leaves_the_output_alone)
 {
     struct refresh_token token = made(), out = {.generation = 77};
@@ -269,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(format_and_parse_are_inverse_at_every_generation),
         cmocka_unit_test(no_two_tokens_are_alike),
+        cmocka_unit_test(no_random_bit_follows_from_the_others),
         cmocka_unit_test(every_flipped_bit_is_refused_and_leaves_the_output_alone),
         cmocka_unit_test(every_replaced_character_is_refused),
         cmocka_unit_test(every_other_length_is_malformed),

@@ -42,6 +42,12 @@ static int run_a_program(void)
     return failed(execl("/bin/true", "true", (char *)NULL));
 }
 
+static int run_a_program_by_the_other_call(void)
+{
+    char *arguments[] = {(char *)(uintptr_t) "true", NULL};
+    return failed(syscall(SYS_execveat, AT_FDCWD, "/bin/true", arguments, NULL, 0));
+}
+
 static int trace_its_parent(void)
 {
     long r = ptrace(PTRACE_SEIZE, getppid(), NULL, NULL);
@@ -333,6 +339,7 @@ struct attempt {
 
 static const struct attempt ATTEMPTS[] = {
     {"run a program", run_a_program, true, KILLED, KILLED, KILLED},
+    {"run a program by execveat", run_a_program_by_the_other_call, true, KILLED, KILLED, KILLED},
     {"trace its parent", trace_its_parent, false, KILLED, KILLED, KILLED},
     {"read its parent's memory", read_its_parents_memory, true, KILLED, KILLED, KILLED},
     {"open /etc/shadow", open_shadow, true, REFUSED, REFUSED, KILLED},

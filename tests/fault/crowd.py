@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from harness.client import Account, Client, Tokens
+from harness.client import Account, Tokens
 from harness.client import JWKS, LOGIN, LOGOUT, LOGOUT_ALL, REFRESH, REGISTER, SESSIONS
 from harness.server import Server
 
@@ -52,6 +52,7 @@ class Crowd:
         with server.client() as client:
             self._account = client.new_account()
             self._chains = [client.new_session().refresh for _ in range(refreshers)]
+            self._lister = client.new_session()
         self._threads = [self._thread(self._logins), self._thread(self._registrations),
                          self._thread(self._listings), self._thread(self._keys),
                          self._thread(self._readiness)]
@@ -142,9 +143,7 @@ class Crowd:
 
     def _listings(self, http: httpx.Client) -> None:
         """A session of its own account, listed; now and then all of them ended."""
-        with Client(self.server.url, timeout=60, headers={}) as client:
-            account = client.new_account()
-            tokens = client.sign_in(account)
+        tokens = self._lister
         for number in _numbers(self._stopped):
             if number % 4 == 3:
                 done = self._ask(http, "logout_all", "POST", LOGOUT_ALL, bearer=tokens.access)

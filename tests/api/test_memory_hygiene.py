@@ -174,7 +174,11 @@ def test_service_secret_is_locked_and_stays_out_of_dumps(server: Server) -> None
             if span is None or "[v" in part.splitlines()[0]:
                 continue
             mem.seek(int(span[1], 16))
-            if secret in mem.read(int(span[2], 16) - int(span[1], 16)):
+            try:
+                content = mem.read(int(span[2], 16) - int(span[1], 16))
+            except OSError:  # unmapped since, as the memory of a connection is when that ends
+                continue
+            if secret in content:
                 found = True
                 flags = part.split("VmFlags:")[1].split()
                 assert "dd" in flags and "lo" in flags, part

@@ -64,15 +64,17 @@ def _keeper(server: Server) -> int:
 
 
 def learn(server: Server, directory: KeyDir, signs: bool = True) -> None:
-    """SIGHUP, and wait until it serves and signs with what is in the directory."""
-    expected, active = _published(directory), directory.active()
+    """SIGHUP, and wait until it serves and signs with what is in the directory, which the service
+    itself may change meanwhile: a key whose time has come retires."""
     os.kill(_keeper(server), signal.SIGCONT)
     server.process.send_signal(signal.SIGHUP)
     deadline = time.monotonic() + 20 * slowness()
     with server.client() as client:
         session = client.new_session()
-        while _jwks_kids(server) != expected or (signs and kid_of(session.access) != active):
-            assert time.monotonic() < deadline, f"{_jwks_kids(server)} is not {expected}"
+        while (_jwks_kids(server) != _published(directory)
+               or (signs and kid_of(session.access) != directory.active())):
+            assert time.monotonic() < deadline, \
+                f"{_jwks_kids(server)} is not {_published(directory)}"
             time.sleep(0.02)
             session = client.rotate(session.refresh)
 

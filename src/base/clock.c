@@ -34,6 +34,15 @@ void clock_sleep_ns(uint64_t ns)
     (void)nanosleep(&ts, NULL);
 }
 
+void clock_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 void clock_format_rfc3339(int64_t unix_ms, char out[CLOCK_RFC3339_LEN + 1])
 {
     /* Years 0000 to 9999 only: what a hostile row asks for beyond that is shown as the end. */

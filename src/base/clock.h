@@ -5,6 +5,7 @@
 #ifndef WW_BASE_CLOCK_H
 #define WW_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -24,6 +25,9 @@ uint64_t clock_boot_ns(void);
 
 /* At least so long, unless a signal comes. */
 void clock_sleep_ns(uint64_t ns);
+
+/* A condition whose timed waits go by the monotonic clock. */
+void clock_cond_init(pthread_cond_t *cond);
 
 /* 2026-01-31T12:34:56.789Z (RFC 3339, always UTC, always milliseconds). */
 #define CLOCK_RFC3339_LEN 24

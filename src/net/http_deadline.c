@@ -62,11 +62,7 @@ enum err http_deadlines_open(unsigned idle_seconds, unsigned request_seconds,
     d->request_ns = request_seconds * NS_PER_SECOND;
     d->idle_ns = (idle_seconds + request_seconds) * NS_PER_SECOND;
     pthread_mutex_init(&d->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&d->wake);
     d->running = pthread_create(&d->thread, NULL, watch, d) == 0;
     if (!d->running) {
         http_deadlines_close(d);

@@ -109,11 +109,7 @@ enum err census_open(struct store *store, const struct password_policy *policy, 
         return ERR_INTERNAL;
     census->policy = policy;
     census->pace = pace;
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&census->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&census->wake);
     pthread_mutex_init(&census->lock, NULL);
     enum err e = store_conn_open(store, &census->conn);
     if (e == OK) {

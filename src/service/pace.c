@@ -239,11 +239,7 @@ enum err pace_open(const struct argon2_params *usual, void (*due)(struct lane_jo
         return ERR_INTERNAL;
     pace->usual = *usual;
     pace->due = due;
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pace->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&pace->wake);
     pthread_mutex_init(&pace->lock, NULL);
     pace->running = pthread_create(&pace->thread, NULL, hand_out, pace) == 0;
     if (!pace->running) {

@@ -87,11 +87,7 @@ enum err probe_open(struct service *service, struct probe **out)
     probe->refunds = service->refunds;
     probe->state = ERR_KINDS;
     pthread_mutex_init(&probe->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&probe->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&probe->wake);
     enum err e = store_conn_open(probe->store, &probe->conn);
     if (e == OK) {
         look(probe); /* once before anyone asks */

@@ -298,11 +298,7 @@ enum err relay_open(const struct relay_config *config, struct relay **out)
     relay->backlog_max = config->backlog_max;
     atomic_store(&relay->oldest_age_ms, -1);
     pthread_mutex_init(&relay->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&relay->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&relay->wake);
     enum err e = nats_open(config->nats_url, &STREAM, &relay->nats, &why);
     if (e == OK)
         e = store_conn_open_background(relay->store, &relay->conn);

@@ -187,11 +187,7 @@ enum err sweep_open(struct service *service, struct sweep **out)
         .session_ms = service->config.settings.session_retention_ms,
         .client_data_ms = service->config.settings.client_data_retention_ms};
     pthread_mutex_init(&sweep->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&sweep->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&sweep->wake);
     enum err e = store_conn_open(sweep->store, &sweep->conn);
     if (e == OK) {
         sweep->running = pthread_create(&sweep->thread, NULL, sweep_main, sweep) == 0;

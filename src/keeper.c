@@ -23,7 +23,6 @@ static _Noreturn void be_keeper(int control, pid_t parent, unsigned links,
     /* Not one second longer than the process it serves, however that ends. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
         _exit(1);
-    confine_basics();
     struct keeper_config config = {.links = links};
     struct keys_flaw flaw;
     if (configure(arg, &config, &flaw) == OK)
